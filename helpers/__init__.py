@@ -1,0 +1,1 @@
+"""Modules that the notebooks import: one idea a module, see the map of rooms in README."""

@@ -1,0 +1,40 @@
+"""The networks that notebooks, tests and benchmarks share, each a function of the image shape."""
+
+from helpers.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from helpers.network import Network
+
+
+def lenet5(input_shape=(28, 28, 1), classes=10):
+    """LeNet-5 with ReLU and max-pooling: two 5x5 convolutions without padding, three dense layers."""
+    return Network(
+        input_shape,
+        [
+            *(Conv2D(6, 5), ReLU(), MaxPool2D(2)),
+            *(Conv2D(16, 5), ReLU(), MaxPool2D(2)),
+            Flatten(),
+            *(Dense(120), ReLU(), Dense(84), ReLU(), Dense(classes)),
+        ],
+        name="lenet5",
+    )
+
+
+def vgg_small(input_shape=(32, 32, 3), classes=10):
+    """Six 3x3 convolutions with padding in pairs of 32, 64 and 128 channels, each pair pooled; one dense layer."""
+    layers = []
+    for channels in (32, 64, 128):
+        layers += [Conv2D(channels, 3, padding="same"), ReLU()] * 2 + [MaxPool2D(2)]
+    return Network(input_shape, [*layers, Flatten(), Dense(classes)], name="vgg_small")
+
+
+def tiny(input_shape=(10, 9, 2), classes=3):
+    """A network of every layer kind, small enough for the simulator and for interpreted loops."""
+    return Network(
+        input_shape,
+        [
+            *(Conv2D(3, 3, padding="same"), ReLU(), MaxPool2D(2)),
+            *(Conv2D(5, (2, 3), stride=(2, 1), padding=1), ReLU(), MaxPool2D(2, stride=1)),
+            Flatten(),
+            *(Dense(7), ReLU(), Dense(classes)),
+        ],
+        name="tiny",
+    )

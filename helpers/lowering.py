@@ -1,0 +1,179 @@
+"""Lowering: a Network becomes a list of operations on named tensors; fusion is a pass over that list.
+
+Knows networks and geometry; must not learn how an engine runs an operation or where tensors live.
+
+Names of tensors: "input" and "labels" are the batch; a stage's output has the stage's name ("conv1"), its gradient
+"d_" before it ("d_conv1"), and max-pooling also keeps "pool1.winner": for each output the index of the winning cell
+in its window (row-major, uint8). Flatten is no operation: its tensor is read in another shape.
+"""
+
+from dataclasses import dataclass, replace
+
+from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
+from helpers.network import Network, Parameter
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One value of a batch: `shape` of one image (channels last, without the batch axis) and its type.
+
+    `dtype` is "float" (the engine's precision), "uint8" or "int32".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float"
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation: reads tensors `inputs`, writes `outputs`, at a fixed geometry.
+
+    `activation` ("relu") is applied by a forward operation to its output; `mask` names a tensor and an input
+    gradient is multiplied by (tensor > 0): the two things that `fuse_relu` moves into their neighbours.
+    """
+
+    kind: str
+    layer: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    geometry: object = None
+    parameters: tuple[Parameter, ...] = ()
+    activation: str | None = None
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """The operations of one training step in order, and the tensors they name."""
+
+    network: Network
+    tensors: dict[str, Tensor]
+    ops: tuple[Op, ...]
+
+    @property
+    def forward(self):
+        """Operations from the batch to the logits."""
+        return self.ops[: self._loss]
+
+    @property
+    def loss(self):
+        return self.ops[self._loss]
+
+    @property
+    def backward(self):
+        """Operations after the loss, the update excluded."""
+        return self.ops[self._loss + 1 : -1]
+
+    @property
+    def logits(self):
+        return self.loss.inputs[0]
+
+    @property
+    def _loss(self):
+        return next(i for i, op in enumerate(self.ops) if op.kind == "softmax_cross_entropy")
+
+
+# forward kind, weight-gradient kind (None: no weights), input-gradient kind of each layer type
+KINDS = {
+    Conv: ("conv_forward", "conv_weight_gradient", "conv_input_gradient"),
+    Pool: ("pool_forward", None, "pool_input_gradient"),
+    ReLU: ("relu_forward", None, "relu_input_gradient"),
+    Dense: ("dense_forward", "dense_weight_gradient", "dense_input_gradient"),
+}
+
+
+def lower(network):
+    """Operations of one training step of `network`, nothing fused.
+
+    Order: load_batch, the forward operations, softmax_cross_entropy, then from the last layer to the first the
+    weight gradient and the input gradient (none for the first layer with weights), and update.
+
+    Returns
+    -------
+    Program
+    """
+    tensors = {"input": Tensor("input", network.input_shape), "labels": Tensor("labels", (), "int32")}
+    ops = [Op("load_batch", "input", (), ("input", "labels"))]
+    backward, current = [], "input"
+    for stage in network.stages:
+        if isinstance(stage.layer, Flatten):
+            continue
+        forward, gradients = _lower_stage(stage, current, needs_input_gradient=bool(backward))
+        ops.append(forward)
+        backward[:0] = gradients
+        tensors[stage.name] = Tensor(stage.name, stage.output_shape)
+        for name in forward.outputs[1:]:
+            tensors[name] = Tensor(name, stage.output_shape, "uint8")
+        current = stage.name
+    ops.append(Op("softmax_cross_entropy", "loss", (current, "labels"), (f"d_{current}", "loss", "correct")))
+    tensors["loss"], tensors["correct"] = Tensor("loss", ()), Tensor("correct", (), "int32")
+    for op in (ops[-1], *backward):
+        for name in op.outputs:
+            if name.startswith("d_"):
+                tensors[name] = replace(tensors[name[2:]], name=name)
+    ops += [*backward, Op("update", "update", (), (), parameters=network.parameters)]
+    return Program(network, tensors, tuple(ops))
+
+
+def _lower_stage(stage, source, needs_input_gradient):
+    """Forward operation of a stage that reads tensor `source`, and its gradient operations in order."""
+    name, d_name = stage.name, f"d_{stage.name}"
+    forward_kind, weight_kind, input_kind = KINDS[type(stage.layer)]
+    max_pool = isinstance(stage.layer, Pool) and stage.layer.mode == "max"
+    winner = (f"{name}.winner",) if max_pool else ()
+    shared = {"layer": name, "geometry": stage.geometry, "parameters": stage.parameters}
+    forward = Op(forward_kind, inputs=(source,), outputs=(name, *winner), **shared)
+    gradients = []
+    if weight_kind:
+        gradients.append(Op(weight_kind, inputs=(source, d_name), outputs=(), **shared))
+    if needs_input_gradient:
+        remembered = (name,) if isinstance(stage.layer, ReLU) else winner
+        gradients.append(Op(input_kind, inputs=(d_name, *remembered), outputs=(f"d_{source}",), **shared))
+    return forward, gradients
+
+
+def fuse_relu(program):
+    """Move each ReLU into the operation before it, forward and backward, so that it costs no traffic of its own.
+
+    Forward: a convolution or dense layer followed by ReLU writes the ReLU's tensor directly (`activation`).
+    Backward: the operation that makes the ReLU's gradient multiplies it by (ReLU output > 0) (`mask`); below
+    max-pooling the mask is the pool's own output, since the winner is positive exactly where that is.
+
+    Returns
+    -------
+    Program
+        Without relu operations where the neighbour could take them; equal arithmetic.
+    """
+    ops, dropped = list(program.ops), set()
+    for op in program.ops:
+        if op.kind == "relu_forward":
+            if not _fuse_forward(ops, op):
+                continue
+            dropped.add(op.inputs[0])
+        elif op.kind == "relu_input_gradient" and op.outputs[0][2:] in dropped and _fuse_backward(ops, op):
+            dropped.add(op.inputs[0])
+    tensors = {name: tensor for name, tensor in program.tensors.items() if name not in dropped}
+    return Program(program.network, tensors, tuple(ops))
+
+
+def _fuse_forward(ops, relu):
+    """Give `relu` to the forward operation that makes its input; False where that has no epilogue."""
+    for i, op in enumerate(ops):
+        if op.kind in ("conv_forward", "dense_forward") and op.outputs == relu.inputs:
+            ops[i] = replace(op, outputs=relu.outputs, activation="relu")
+            ops.remove(relu)
+            return True
+    return False
+
+
+def _fuse_backward(ops, relu):
+    """Give the mask of `relu` (d_y, y -> d_x) to the operation that makes d_y; False where none can take it."""
+    d_y, y = relu.inputs
+    for i, op in enumerate(ops):
+        if op.outputs == (d_y,) and op.kind.endswith("_input_gradient") and op.mask is None:
+            max_pool = op.kind == "pool_input_gradient" and op.geometry.mode == "max"
+            ops[i] = replace(op, outputs=relu.outputs, mask=op.layer if max_pool else y)
+            ops.remove(relu)
+            return True
+    return False

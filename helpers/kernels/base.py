@@ -13,6 +13,7 @@ from dataclasses import dataclass
 #   mask: the tensor whose positive entries let the gradient pass (read only where the op has a mask).
 #   state: int32 words that live on the card, see helpers/kernels/state.py.
 ARGUMENTS = {
+    "probe": (("y", "float32"), ("x", "float32")),
     "load_batch": (
         ("input", "float32"),  # (N, D*H*W*C), (x / 255 - mean) / std
         ("labels", "int32"),  # (N,)
@@ -85,8 +86,8 @@ class Kernel:
         Bytes of scratch that the body gets as one more float32 argument at the end; 0: no such argument.
     splits : int
         Partial sums that a weight gradient writes; 1 for everything else.
-    registers : int or None
-        Upper limit of registers a thread, None to leave it to the compiler.
+    blocks_per_multiprocessor : int
+        Blocks that must fit a multiprocessor at once: caps the registers a thread at 65536 / (threads * blocks).
     """
 
     operation: str
@@ -96,7 +97,7 @@ class Kernel:
     shared_bytes: int = 0
     scratch_bytes: int = 0
     splits: int = 1
-    registers: int | None = None
+    blocks_per_multiprocessor: int = 1
 
     @property
     def arguments(self):

@@ -1,0 +1,219 @@
+"""Kernel -> PTX -> machine code -> launchable, compiled once and kept in the user's cache folder.
+
+Knows kernels and the device; must not learn what an operation computes. The cache key is the source of everything
+the body reaches (closures, device functions, constants), the launch shape, the capability and the versions, so an
+edit anywhere makes a new entry and nothing is ever stale. `python -m helpers.compiler clear` empties the cache.
+"""
+
+import ctypes
+import hashlib
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import types as python_types
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from helpers import device
+from helpers.device import SIMULATOR, call, cuda
+from helpers.digest import source_digest
+
+
+class CompileError(RuntimeError):
+    """A kernel could not be compiled; the message names the operation and the compiler's own words."""
+
+
+def cache_folder():
+    """Folder of compiled kernels: CNN_CACHE, or the user's cache folder."""
+    base = os.environ.get("CNN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cnn-kernels"
+    return Path(base)
+
+
+def clear_cache():
+    """Delete every cached kernel."""
+    shutil.rmtree(cache_folder(), ignore_errors=True)
+
+
+def compile_ptx(kernel, capability):
+    """PTX text of `kernel` for `capability`, e.g. (7, 5). Needs no GPU.
+
+    Raises
+    ------
+    CompileError
+    """
+    from numba.cuda import dispatcher
+
+    try:
+        from numba.cuda import types
+    except ImportError:
+        from numba.core import types
+
+    pointers = [types.CPointer(getattr(types, dtype)) for _, dtype in kernel.arguments]
+    # Numba asks for the current card when it compiles device functions, even for another capability: answer for it.
+    asked = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: python_types.SimpleNamespace(compute_capability=capability)
+    bounds = (kernel.threads, kernel.blocks_per_multiprocessor)
+    try:
+        ptx, _ = cuda.compile(
+            *(kernel.body, types.void(*pointers)), device=False, abi="numba", cc=capability, launch_bounds=bounds
+        )
+    except Exception as error:
+        raise CompileError(f"{kernel.operation} does not compile for {capability}: {error}") from error
+    finally:
+        dispatcher.get_current_device = asked
+    return ptx
+
+
+def kernel_key(kernel, capability):
+    """Hexadecimal cache key of a kernel's machine code."""
+    parts = [
+        *(
+            "ptx-1",
+            source_digest(kernel.body),
+            repr(kernel.arguments),
+            kernel.threads,
+            kernel.blocks_per_multiprocessor,
+        ),
+        *(capability, sys.version_info[:2], np.__version__, version("numba"), version("numba-cuda")),
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
+
+
+def assemble(ptx):
+    """Machine code (cubin, bytes) of PTX text for the current card, by the driver's linker."""
+    driver = device._driver()
+    state = call(driver.cuLinkCreate, 0, [], [])
+    data = ptx.encode() + b"\0"
+    try:
+        call(driver.cuLinkAddData, state, driver.CUjitInputType.CU_JIT_INPUT_PTX, data, len(data), b"", 0, [], [])
+        pointer, size = call(driver.cuLinkComplete, state)
+        return ctypes.string_at(int(pointer), size)
+    finally:
+        call(driver.cuLinkDestroy, state)
+
+
+class Launchable:
+    """A loaded kernel: call it with device arrays in the order of `kernel.arguments`."""
+
+    def __init__(self, kernel, cubin, name):
+        self.kernel, self._driver = kernel, device._driver()
+        self._module = call(self._driver.cuModuleLoadData, cubin)
+        self._function = call(self._driver.cuModuleGetFunction, self._module, name)
+        limit = device.device_properties().shared_bytes_per_block
+        if kernel.shared_bytes > limit:
+            raise CompileError(
+                f"{kernel.operation} needs {kernel.shared_bytes} bytes of shared memory a block; the card has {limit}"
+            )
+        if kernel.shared_bytes > 48 * 1024:
+            attribute = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            call(self._driver.cuFuncSetAttribute, self._function, attribute, kernel.shared_bytes)
+
+    @property
+    def registers(self):
+        """Registers a thread."""
+        attribute = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_NUM_REGS
+        return int(call(self._driver.cuFuncGetAttribute, attribute, self._function))
+
+    def __call__(self, *arrays, stream=None):
+        """Queue one launch; `arrays` are DeviceArrays. Returns at once."""
+        if len(arrays) != len(self.kernel.arguments):
+            raise TypeError(f"{self.kernel.operation} takes {len(self.kernel.arguments)} arrays, got {len(arrays)}")
+        pointers = tuple(array.pointer for array in arrays)
+        parameters = (pointers, (ctypes.c_void_p,) * len(pointers))
+        shape = (*self.kernel.grid, *self.kernel.block, self.kernel.shared_bytes)
+        call(self._driver.cuLaunchKernel, self._function, *shape, stream.handle if stream else 0, parameters, 0)
+
+
+class _Simulated:
+    """A kernel in Numba's simulator, called like a Launchable."""
+
+    def __init__(self, kernel):
+        self.kernel, self.registers = kernel, 0
+        self._jitted = cuda.jit(getattr(kernel.body, "py_func", kernel.body))
+
+    def __call__(self, *arrays, stream=None):
+        self._jitted[self.kernel.grid, self.kernel.block, 0, self.kernel.shared_bytes](*arrays)
+
+
+def load(kernels):
+    """Launchables of `kernels`, in order; what the cache lacks is compiled, many at a time."""
+    if SIMULATOR:
+        return [_Simulated(kernel) for kernel in kernels]
+    capability = device.capability()
+    found = {kernel_key(kernel, capability): kernel for kernel in kernels}
+    missing = {key: kernel for key, kernel in found.items() if not (cache_folder() / f"{key}.cubin").is_file()}
+    for key, ptx in _compile_many(missing, capability).items():
+        _store(f"{key}.name", _entry_name(ptx).encode())
+        _store(f"{key}.cubin", assemble(ptx))
+    return [_load(kernel, kernel_key(kernel, capability)) for kernel in kernels]
+
+
+def launch(kernel, *hosts):
+    """Run `kernel` once on NumPy arrays, in place: they are copied to the card and back. For checks and teaching."""
+    (run,) = load([kernel])
+    arrays = [device.to_device(host) for host in hosts]
+    run(*arrays)
+    for array, host in zip(arrays, hosts):
+        host.reshape(-1)[:] = device.to_host(array)
+
+
+def _load(kernel, key):
+    folder = cache_folder()
+    return Launchable(kernel, (folder / f"{key}.cubin").read_bytes(), (folder / f"{key}.name").read_bytes())
+
+
+def _entry_name(ptx):
+    start = ptx.index(".visible .entry ") + len(".visible .entry ")
+    return ptx[start : ptx.index("(", start)].strip()
+
+
+def _store(name, content):
+    """Write a cache file as a whole or not at all."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.replace(temporary, folder / name)
+
+
+def _compile_many(kernels, capability):
+    """{key: PTX}; in forked processes where there are enough kernels and cores to gain by it."""
+    workers = min(len(kernels), os.cpu_count() or 1, 16)
+    if workers < 3 or not hasattr(os, "fork"):
+        return {key: compile_ptx(kernel, capability) for key, kernel in kernels.items()}
+    context = multiprocessing.get_context("fork")  # bodies are closures: only a forked child has them
+    queue, keys = context.Queue(), list(kernels)
+
+    def work(share):
+        for key in share:
+            try:
+                queue.put((key, compile_ptx(kernels[key], capability), None))
+            except CompileError as error:
+                queue.put((key, None, str(error)))
+
+    processes = [context.Process(target=work, args=(keys[i::workers],), daemon=True) for i in range(workers)]
+    for process in processes:
+        process.start()
+    results = {}
+    try:
+        for _ in keys:
+            key, ptx, error = queue.get(timeout=300)
+            if error:
+                raise CompileError(error)
+            results[key] = ptx
+    finally:
+        for process in processes:
+            process.terminate()
+    return results
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["clear"]:
+        sys.exit("usage: python -m helpers.compiler clear")
+    clear_cache()
+    print(f"emptied {cache_folder()}")

@@ -133,8 +133,10 @@ def _lower_stage(stage, source, needs_input_gradient):
     return forward, gradients
 
 
-def fuse_relu(program):
+def fuse_relu(program, keep=frozenset()):
     """Move each ReLU into the operation before it, forward and backward, so that it costs no traffic of its own.
+
+    Operations whose kind is in `keep` stay as they are: a reader's own kernel computes just its operation.
 
     Forward: a convolution or dense layer followed by ReLU writes the ReLU's tensor directly (`activation`).
     Backward: the operation that makes the ReLU's gradient multiplies it by (ReLU output > 0) (`mask`); below
@@ -148,30 +150,30 @@ def fuse_relu(program):
     ops, dropped = list(program.ops), set()
     for op in program.ops:
         if op.kind == "relu_forward":
-            if not _fuse_forward(ops, op):
+            if not _fuse_forward(ops, op, keep):
                 continue
             dropped.add(op.inputs[0])
-        elif op.kind == "relu_input_gradient" and op.outputs[0][2:] in dropped and _fuse_backward(ops, op):
+        elif op.kind == "relu_input_gradient" and op.outputs[0][2:] in dropped and _fuse_backward(ops, op, keep):
             dropped.add(op.inputs[0])
     tensors = {name: tensor for name, tensor in program.tensors.items() if name not in dropped}
     return Program(program.network, tensors, tuple(ops))
 
 
-def _fuse_forward(ops, relu):
+def _fuse_forward(ops, relu, keep):
     """Give `relu` to the forward operation that makes its input; False where that has no epilogue."""
     for i, op in enumerate(ops):
-        if op.kind in ("conv_forward", "dense_forward") and op.outputs == relu.inputs:
+        if op.kind in {"conv_forward", "dense_forward"} - keep and op.outputs == relu.inputs:
             ops[i] = replace(op, outputs=relu.outputs, activation="relu")
             ops.remove(relu)
             return True
     return False
 
 
-def _fuse_backward(ops, relu):
+def _fuse_backward(ops, relu, keep):
     """Give the mask of `relu` (d_y, y -> d_x) to the operation that makes d_y; False where none can take it."""
     d_y, y = relu.inputs
     for i, op in enumerate(ops):
-        if op.outputs == (d_y,) and op.kind.endswith("_input_gradient") and op.mask is None:
+        if op.outputs == (d_y,) and op.kind.endswith("_input_gradient") and op.mask is None and op.kind not in keep:
             max_pool = op.kind == "pool_input_gradient" and op.geometry.mode == "max"
             ops[i] = replace(op, outputs=relu.outputs, mask=op.layer if max_pool else y)
             ops.remove(relu)

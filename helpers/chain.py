@@ -58,7 +58,7 @@ def execute(source, target):
     except papermill.exceptions.PapermillExecutionError as error:
         failure = f"cell {error.cell_index + 1} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
     except Exception as error:
-        failure = f"cell {_unfinished_cell(partial)}: {type(error).__name__}: {error}"
+        failure = f"cell {_last_started_cell(partial)}: {type(error).__name__}: {error}"
     if partial.exists():
         write_atomically(target, nbformat.writes(clean(nbformat.read(partial, 4))) + "\n")
         partial.unlink()
@@ -66,11 +66,11 @@ def execute(source, target):
         raise NotebookError(f"{source.name} failed in {without_paths(failure)}")
 
 
-def _unfinished_cell(path):
-    """Number of the first cell, counted from 1, that papermill did not see completed."""
+def _last_started_cell(path):
+    """Number, counted from 1, of the last cell that papermill started."""
     cells = nbformat.read(path, 4).cells if path.exists() else []
-    states = [c.metadata.get("papermill", {}).get("status") for c in cells]
-    return next((i for i, state in enumerate(states, 1) if state not in ("completed", None)), 1)
+    started = [i for i, cell in enumerate(cells, 1) if cell.metadata.get("papermill", {}).get("start_time")]
+    return max(started, default=1)
 
 
 def fingerprint(notebook):

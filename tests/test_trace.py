@@ -293,6 +293,27 @@ def test_global_out_of_bounds_names_block_and_thread(offset):
         trace(simple(body, 32, 2), np.zeros(64, np.float32), floats(64))
 
 
+def test_windows_and_reshaped_tiles_keep_their_bounds():
+    def window(y):
+        part = y[8 + cuda.threadIdx.x :]
+        part[56 - 8] = np.float32(0.0)
+
+    def tile(y):
+        acc = registers(6).reshape(2, 3)
+        acc[0, 3] = np.float32(0.0)
+
+    def outside(y):
+        y[60:65][0] = np.float32(0.0)
+
+    for body, message in (
+        (window, r"y\[48\] is out of bounds: the size is 48"),
+        (tile, r"acc\[0, 3\] is out of bounds on axis 1"),
+        (outside, r"y\[60:65\] is no part of an array of \(64,\)"),
+    ):
+        with pytest.raises(TraceError, match=message):
+            trace(simple(body), np.zeros(64, np.float32))
+
+
 def test_misaligned_wide_access():
     def body(y):
         store4(y, cuda.threadIdx.x * 4 + 2, 0.0, 0.0, 0.0, 0.0)

@@ -129,8 +129,8 @@ def plot_kernels(records):
     total, floor, most = sum(sums.values()), sum(record["floor"] for record in records), max(sums, key=sums.get)
     names = [r["pass"] if r["layer"] in r["pass"] or r["pass"] not in PASS_COLOURS else f"{r['layer']} {r['pass']}"
              for r in records]  # fmt: skip
-    title = f"{records[0]['network']}: {most} takes {show_share(sums[most] / total)} of a step of "
-    title += show_time(total, records[0]["unit"])
+    title = f"{records[0]['network']}: {most} takes {show_share(sums[most] / total)} of the "
+    title += f"{show_time(total, records[0]['unit'])} of a step's kernels"
     note = f"dark: the least time that the card's arithmetic or bandwidth allows, {show_share(floor / total)} in all"
     chart, axes = bar_chart(names, title, conditions(records, note), row=0.225, size=8.8)
     for row, record in enumerate(records):

@@ -7,7 +7,7 @@ import pytest
 
 from helpers.geometry import ConvGeometry, window_geometry
 from helpers.kernels import conv_weight_gradient as kernels
-from helpers.kernels.conv_weight_tiling import SHARED_FLOATS, THREADS, Tiling, choose
+from helpers.kernels.conv_weight_tiling import choose
 from helpers.lowering import Op
 
 

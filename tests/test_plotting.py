@@ -6,6 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.charts import show_ratio, show_time, text_width, wrap
@@ -152,6 +153,12 @@ def test_a_chart_shows_itself_with_its_text_in_notebooks():
     data, metadata = chart._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG") and metadata["image/png"]["alt"] == chart.alt
     json.dumps(metadata)
+
+
+def test_a_matplotlib_figure_with_a_text_is_saved_too(tmp_path):
+    figure = Figure(figsize=(4, 2))
+    figure.alt = "An empty frame."
+    assert Image.open(save_figure(figure, "frame", tmp_path)).size == (576, 288)
 
 
 def test_a_figure_without_text_or_too_large_is_refused(tmp_path):

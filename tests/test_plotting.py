@@ -183,7 +183,7 @@ def test_times_have_three_digits(value, unit, text):
 
 def test_ratios_and_lines():
     assert [show_ratio(r) for r in (764.2, 14.52, 1 / 267)] == ["764\u00d7", "14.5\u00d7", "1/267"]
-    lines = wrap(" ".join(["word"] * 60), " ", 12.5, "bold")
+    lines = wrap(" ".join(["word"] * 24), " ", 12.5, "bold")
     assert len(lines) > 1 and max(text_width(line, 12.5, "bold") for line in lines) <= 7.8
 
 

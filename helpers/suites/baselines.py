@@ -57,7 +57,7 @@ def _random(shape, generator):
 
 
 class Shares:
-    """Runs a function of a slice of the batch as engine `vectorized` does: a share a core, BLAS on one thread in each."""
+    """Runs a function of a part of the batch as engine `vectorized` does: a part a core, BLAS on one thread in each."""
 
     def __init__(self, network, batch):
         worth = round(batch * network.training_flops / SHARE_FLOPS)

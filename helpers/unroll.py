@@ -12,6 +12,7 @@ import inspect
 import itertools
 import linecache
 import textwrap
+import types
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def unrolled(function):
     definition = tree.body[0]
     definition.decorator_list = []
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
-    constants = {name: value for name, value in scope.items() if name not in function.__code__.co_varnames}
+    local = function.__code__.co_varnames  # a local name hides a constant; what a module offers (cuda.blockIdx) is none
+    constants = {k: v for k, v in scope.items() if k not in local and not isinstance(v, types.ModuleType)}
     definition.body = _Unroller(constants, function.__name__).block(definition.body)
     ast.fix_missing_locations(tree)
     text = ast.unparse(tree)

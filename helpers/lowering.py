@@ -187,12 +187,12 @@ def _fuse_backward(ops, relu, keep):
 LARGEST_FUSED_WINDOW = 16  # cells that a thread holds in registers at once
 
 
-def fuse_pool(program):
+def fuse_pool(program, keep=frozenset()):
     """Join each convolution with the max-pooling behind it (after `fuse_relu`): "conv_pool_forward".
 
     The convolution's own output then never exists, so nothing else may read it: the pooling's gradient needs only the
     winners and, as its mask, the pooled tensor. Joined are windows that do not overlap, without padding, one plane
-    deep and of at most LARGEST_FUSED_WINDOW cells.
+    deep and of at most LARGEST_FUSED_WINDOW cells. Operations whose kind is in `keep` stay as they are.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def fuse_pool(program):
     ops, tensors = list(program.ops), dict(program.tensors)
     for pool in program.forward:
         source = next((op for op in ops if op.outputs == pool.inputs and op.kind == "conv_forward"), None)
-        if source is None or not _pools_in_registers(pool) or _readers(ops, source.outputs[0]) != [pool]:
+        if source is None or {source.kind, pool.kind} & keep or not _pools_in_registers(pool) or _readers(ops, source.outputs[0]) != [pool]:
             continue
         joined = replace(source, kind="conv_pool_forward", outputs=pool.outputs, pool=pool.geometry)
         ops[ops.index(source)] = joined

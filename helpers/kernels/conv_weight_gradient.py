@@ -248,22 +248,23 @@ def _mover(shape, tile, box):
         if box.steps > 1:
             row, vector = quotient(i, box.steps), remainder(i, box.steps) * box.lanes
         row, vector = row + quotient(t, box.lanes), vector + remainder(t, box.lanes)
-        return row, vector, t < box.together * box.lanes and np.uint32(row) < ROWS and vector < box.vectors
+        return row, vector, t < box.together * box.lanes and row < ROWS and vector < box.vectors
 
     @device_function
     def read(tensor, i, wanted, n, d, h, w, channel):
         row, vector, exists = place(i)
+        plane, column, c = 0, quotient(vector * box.quad, tile), remainder(vector * box.quad, tile)
         if box.planes > 1:
-            d, row = d + quotient(row, box.rows), remainder(row, box.rows)
-        column, c = quotient(vector * box.quad, tile), remainder(vector * box.quad, tile)
-        if not box.flat:
-            c += channel
-        h, w = h + row, w * step + column
-        inside = np.uint32(d) < depth and np.uint32(h) < height and np.uint32(w) < width and c < channels
+            plane, row = quotient(row, box.rows), remainder(row, box.rows)
+        w, channel = (w * step, 0) if box.flat else (w, channel)
+        inside = np.uint32(d + plane) < np.uint32(depth) and np.uint32(h + row) < np.uint32(height)
+        inside = inside and np.uint32(w + column) < np.uint32(width) and np.uint32(channel + c) < np.uint32(channels)
         zero = np.float32(0.0)
         if not (wanted and exists and inside):
             return zero, zero, zero, zero
-        index = np.uint32((((n * depth + d) * height + h) * width + w) * channels + c)
+        # the first line is the same for all threads, the second the same for all boxes
+        index = (((n * depth + d) * height + h) * width + w) * channels + channel
+        index += ((plane * height + row) * width + column) * channels + c
         if box.quad == 4:
             return load4(tensor, index)
         return tensor[index], zero, zero, zero
@@ -291,15 +292,18 @@ def _writers(geometry, g):
     )
     KW, C, K, TILE_C = geometry.kernel[2], geometry.in_channels, geometry.out_channels, g.tile_channels
     ROWS = prod(geometry.kernel[:2]) * TILE_C
-    SHARES, SIZE = max(1, min(PIXELS, THREADS // TILE_K)), prod(geometry.weight_shape)
+    SHARES, SIZE = min(PIXELS, THREADS // TILE_K), prod(geometry.weight_shape)
+    EACH = ceil(PIXELS, SHARES)
     tile = _tile(geometry, g)
 
     @device_function
     def add_bias(shared, here, bias):
         t, (channel, _) = cuda.threadIdx.x, tile()
         if channel == 0 and t < SHARES * TILE_K:
-            for pixel in range(quotient(t, TILE_K), PIXELS, SHARES):
-                bias += shared[here + X_FLOATS + pixel * TILE_K + remainder(t, TILE_K)]
+            for i in range(EACH):
+                pixel = i * SHARES + quotient(t, TILE_K)
+                if pixel < PIXELS:
+                    bias += shared[here + X_FLOATS + pixel * TILE_K + remainder(t, TILE_K)]
         return bias
 
     @device_function

@@ -26,9 +26,14 @@ def project(tmp_path):
     """Folder with two notebooks and a function that runs run_all.sh on them."""
     notebooks = tmp_path / "notebooks"
     notebooks.mkdir()
+    figure = (
+        "import os; os.makedirs(os.environ['CNN_FIGURES']); open(os.environ['CNN_FIGURES'] + '/a.png', 'w').close()"
+    )
     counter = f"open({str(tmp_path / 'count')!r}, 'a').write('1')"
     write_notebook(notebooks / "01_first.ipynb", counter, "import sys; print('no' 'ise', file=sys.stderr); 1 + 1")
-    write_notebook(notebooks / "02_second.ipynb", "from pathlib import Path; print(Path.home() / 'x', sum([3, 4]))")
+    write_notebook(
+        notebooks / "02_second.ipynb", "from pathlib import Path; print(Path.home() / 'x', sum([3, 4]))", figure
+    )
     variables = {"CNN_NOTEBOOKS": notebooks, "CNN_OUTPUT": tmp_path / "output", "SKIP_INSTALL": 1}
     variables |= {"PYTHON": sys.executable, "NUMBA_ENABLE_CUDASIM": 1}
     environment = os.environ | {name: str(value) for name, value in variables.items()}
@@ -55,6 +60,7 @@ def test_whole_run_then_nothing_to_do_then_update(project):
     again = run("--update")
     assert again.stdout.count("unchanged since it was executed") == 2
     assert (folder / "count").read_text() == "1"
+    assert (folder / "figures" / "a.png").exists()
     committed = nbformat.read(notebooks / "02_second.ipynb", 4)
     assert committed.cells[1].outputs[0].text == "~/x 7\n" and committed.cells[1].execution_count == 1
     assert "papermill" not in (notebooks / "01_first.ipynb").read_text()

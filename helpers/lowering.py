@@ -165,7 +165,8 @@ def fuse_relu(program, keep=frozenset()):
 def _fuse_forward(ops, relu, keep):
     """Give `relu` to the forward operation that makes its input; False where that has no epilogue."""
     for i, op in enumerate(ops):
-        if op.kind in {"conv_forward", "dense_forward"} - keep and op.outputs == relu.inputs:
+        fusable = op.kind in {"conv_forward", "dense_forward"} - keep and op.activation is None
+        if fusable and op.outputs == relu.inputs:
             ops[i] = replace(op, outputs=relu.outputs, activation="relu")
             ops.remove(relu)
             return True
@@ -202,7 +203,9 @@ def fuse_pool(program, keep=frozenset()):
     ops, tensors = list(program.ops), dict(program.tensors)
     for pool in program.forward:
         source = next((op for op in ops if op.outputs == pool.inputs and op.kind == "conv_forward"), None)
-        if source is None or {source.kind, pool.kind} & keep or not _pools_in_registers(pool) or _readers(ops, source.outputs[0]) != [pool]:
+        if source is None or not _pools_in_registers(pool) or {source.kind, pool.kind} & keep:
+            continue
+        if _readers(ops, source.outputs[0]) != [pool]:
             continue
         joined = replace(source, kind="conv_pool_forward", outputs=pool.outputs, pool=pool.geometry)
         ops[ops.index(source)] = joined

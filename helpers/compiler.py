@@ -68,9 +68,10 @@ def compile_ptx(kernel, capability):
     return ptx
 
 
-def kernel_key(kernel, capability):
-    """Hexadecimal cache key of a kernel's machine code."""
+def kernel_key(kernel, capability, card=None):
+    """Hexadecimal cache key of a kernel compiled for `capability` and assembled for the capability of `card`."""
     parts = [
+        card or capability,
         *(
             "ptx-1",
             source_digest(kernel.body),
@@ -85,7 +86,7 @@ def kernel_key(kernel, capability):
 
 def assemble(ptx):
     """Machine code (cubin, bytes) of PTX text for the current card, by the driver's linker."""
-    driver = device._driver()
+    driver = device.driver_api()
     state = call(driver.cuLinkCreate, 0, [], [])
     data = ptx.encode() + b"\0"
     try:
@@ -100,7 +101,7 @@ class Launchable:
     """A loaded kernel: call it with device arrays in the order of `kernel.arguments`."""
 
     def __init__(self, kernel, cubin, name):
-        self.kernel, self._driver = kernel, device._driver()
+        self.kernel, self._driver = kernel, device.driver_api()
         self._module = call(self._driver.cuModuleLoadData, cubin)
         self._function = call(self._driver.cuModuleGetFunction, self._module, name)
         limit = device.device_properties().shared_bytes_per_block
@@ -143,13 +144,14 @@ def load(kernels):
     """Launchables of `kernels`, in order; what the cache lacks is compiled, many at a time."""
     if SIMULATOR:
         return [_Simulated(kernel) for kernel in kernels]
-    capability = device.capability()
-    found = {kernel_key(kernel, capability): kernel for kernel in kernels}
+    capability, card = device.capability(), device.device_properties().capability
+    keys = [kernel_key(kernel, capability, card) for kernel in kernels]
+    found = dict(zip(keys, kernels))
     missing = {key: kernel for key, kernel in found.items() if not (cache_folder() / f"{key}.cubin").is_file()}
     for key, ptx in _compile_many(missing, capability).items():
         _store(f"{key}.name", _entry_name(ptx).encode())
         _store(f"{key}.cubin", assemble(ptx))
-    return [_load(kernel, kernel_key(kernel, capability)) for kernel in kernels]
+    return [_load(kernel, key) for kernel, key in zip(kernels, keys)]
 
 
 def launch(kernel, *hosts):

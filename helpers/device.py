@@ -33,7 +33,7 @@ def device_function(function):
         return cuda.jit(device=True)(function)
 
 
-def _driver():
+def driver_api():
     """The driver's bindings, initialised, with the first card's primary context current on this thread."""
     driver, context = _context()
     call(driver.cuCtxSetCurrent, context)
@@ -106,7 +106,7 @@ class DeviceProperties:
 @functools.cache
 def device_properties():
     """Properties of the card in use, a `DeviceProperties`."""
-    driver = _driver()
+    driver = driver_api()
     names = driver.CUdevice_attribute
 
     def attribute(name):
@@ -152,7 +152,7 @@ class DeviceArray:
         self.size, self.dtype, self._owner = int(size), np.dtype(dtype), owner
         if pointer is None:
             try:
-                pointer = int(call(_driver().cuMemAlloc, max(self.nbytes, 1)))
+                pointer = int(call(driver_api().cuMemAlloc, max(self.nbytes, 1)))
             except DeviceError as error:
                 free = memory_info()[0]
                 raise DeviceError(
@@ -207,7 +207,7 @@ def write(array, host):
     if SIMULATOR:
         array[:] = host
     elif host.size:
-        call(_driver().cuMemcpyHtoD, array.pointer, host.ctypes.data, host.nbytes)
+        call(driver_api().cuMemcpyHtoD, array.pointer, host.ctypes.data, host.nbytes)
     return array
 
 
@@ -223,7 +223,7 @@ def to_host(array):
     synchronize()
     host = np.empty(array.size, array.dtype)
     if host.size:
-        call(_driver().cuMemcpyDtoH, host.ctypes.data, array.pointer, host.nbytes)
+        call(driver_api().cuMemcpyDtoH, host.ctypes.data, array.pointer, host.nbytes)
     return host
 
 
@@ -232,18 +232,18 @@ def fill(array, byte):
     if SIMULATOR:
         array.view(np.uint8)[:] = byte
     else:
-        call(_driver().cuMemsetD8, array.pointer, byte, array.nbytes)
+        call(driver_api().cuMemsetD8, array.pointer, byte, array.nbytes)
 
 
 def synchronize():
     """Wait for all work on the card; a failed kernel raises here."""
     if not SIMULATOR:
-        call(_driver().cuCtxSynchronize)
+        call(driver_api().cuCtxSynchronize)
 
 
 def memory_info():
     """(free, total) bytes of the card's memory."""
-    return tuple(map(int, call(_driver().cuMemGetInfo)))
+    return tuple(map(int, call(driver_api().cuMemGetInfo)))
 
 
 def preflight():

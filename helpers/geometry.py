@@ -67,6 +67,11 @@ class ConvGeometry:
         return self.out_shape[3]
 
     @property
+    def window(self):
+        """The kernel, under the name that pooling has for it."""
+        return self.kernel
+
+    @property
     def weight_shape(self):
         """(kd, kh, kw, C, K)."""
         return (*self.kernel, self.in_channels, self.out_channels)

@@ -5,14 +5,14 @@ Knows only the driver behind device.py; must not learn what the captured work co
 
 from contextlib import contextmanager
 
-from helpers.device import _driver, call
+from helpers.device import call, driver_api
 
 
 class Stream:
     """An ordered queue of work on the card."""
 
     def __init__(self):
-        self._driver = _driver()
+        self._driver = driver_api()
         self.handle = call(self._driver.cuStreamCreate, self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
 
     def synchronize(self):
@@ -28,7 +28,7 @@ class Event:
     """A mark in a stream; two of them time what lies between."""
 
     def __init__(self, timing=True):
-        self._driver = _driver()
+        self._driver = driver_api()
         flags = self._driver.CUevent_flags
         flag = flags.CU_EVENT_DEFAULT if timing else flags.CU_EVENT_DISABLE_TIMING
         self.handle = call(self._driver.cuEventCreate, flag)
@@ -50,7 +50,7 @@ class Graph:
     """
 
     def __init__(self, graph, nodes):
-        self._driver, self._graph, self.nodes = _driver(), graph, nodes
+        self._driver, self._graph, self.nodes = driver_api(), graph, nodes
         self._executable = call(self._driver.cuGraphInstantiate, graph, 0)
 
     def launch(self, stream):
@@ -79,7 +79,7 @@ def capture(stream, queue, repeats=1):
     -------
     Graph
     """
-    driver = _driver()
+    driver = driver_api()
     with _capturing(driver, stream) as captured:
         queue()
     step = captured["graph"]

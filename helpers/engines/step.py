@@ -72,10 +72,10 @@ class DeviceStep:
     def _allocate(self):
         """Every buffer: one arena for the tensors, the parameters and slots, the metrics."""
         self.plan = plan_memory(self.program, self.batch)
-        self._arena = device.empty(self.plan.total, np.uint8)
+        self._arena = device.empty(self.plan.size, np.uint8)
         kinds = {"float": np.float32, "uint8": np.uint8, "int32": np.int32}
         self.tensors = {
-            name: device.view(self._arena, self.plan.offsets[name], self.batch * prod(t.shape), kinds[t.dtype])
+            name: device.view(self._arena, self.plan.placements[name].offset, self.batch * prod(t.shape), kinds[t.dtype])
             for name, t in self.program.tensors.items()
         }
         channels = self.program.network.input_shape[-1]
@@ -188,8 +188,8 @@ class DeviceStep:
         return {
             "parameters": bytes_of["parameters"],
             "optimizer": bytes_of["velocity"],
-            "activations": self.plan.activations,
-            "gradients": self.plan.gradients + bytes_of["gradient"],
+            "activations": self.plan.purposes["activations"],
+            "gradients": self.plan.purposes["gradients"] + bytes_of["gradient"],
             "scratch": sum(array.nbytes for array in self._scratch.values()),
         }
 

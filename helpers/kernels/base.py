@@ -68,6 +68,26 @@ ARGUMENTS = {
 }
 
 
+# Arguments that each operation must write whole, whatever they held before (a max-pool's winner too, but average
+# pooling has none; the state, and what an update changes in place, is not among them).
+OUTPUTS = {
+    "probe": ("y",),
+    "load_batch": ("input", "labels"),
+    "conv_forward": ("y",),
+    "conv_pool_forward": ("y", "winner"),
+    "conv_input_gradient": ("dx",),
+    "conv_weight_gradient": ("gradient",),
+    "pool_forward": ("y",),
+    "pool_input_gradient": ("dx",),
+    "relu_forward": ("y",),
+    "relu_input_gradient": ("dx",),
+    "dense_forward": ("y",),
+    "dense_input_gradient": ("dx",),
+    "dense_weight_gradient": ("gradient",),
+    "softmax_cross_entropy": ("d_logits", "sample_loss", "correct"),
+}
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A kernel body specialised to its geometry, and how to launch it.

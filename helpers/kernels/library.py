@@ -15,20 +15,21 @@ from helpers.kernels import (
     softmax,
 )
 
-PRODUCTION = {
-    "load_batch": load_batch.load_batch,
-    "conv_forward": conv_forward.production,
-    "conv_pool_forward": conv_pool_forward.production,
-    "conv_input_gradient": conv_input_gradient.production,
-    "conv_weight_gradient": conv_weight_gradient.production,
-    "pool_forward": pool.pool_forward,
-    "pool_input_gradient": pool.pool_input_gradient,
-    "relu_forward": relu.relu_forward,
-    "relu_input_gradient": relu.relu_input_gradient,
-    "dense_forward": dense.production_forward,
-    "dense_input_gradient": dense.production_input_gradient,
-    "dense_weight_gradient": dense.production_weight_gradient,
-    "softmax_cross_entropy": softmax.softmax_cross_entropy,
+# Each module's `production` chooses the variant and its tiles from the geometry.
+MODULES = {
+    "load_batch": load_batch,
+    "conv_forward": conv_forward,
+    "conv_pool_forward": conv_pool_forward,
+    "conv_input_gradient": conv_input_gradient,
+    "conv_weight_gradient": conv_weight_gradient,
+    "pool_forward": pool,
+    "pool_input_gradient": pool,
+    "relu_forward": relu,
+    "relu_input_gradient": relu,
+    "dense_forward": dense,
+    "dense_input_gradient": dense,
+    "dense_weight_gradient": dense,
+    "softmax_cross_entropy": softmax,
 }
 
 
@@ -49,7 +50,7 @@ def make_kernel(op, batch, tensors, replacements=None):
     ValueError
         If a replacement returns a kernel of another operation.
     """
-    factory = (replacements or {}).get(op.kind) or PRODUCTION[op.kind]
+    factory = (replacements or {}).get(op.kind) or MODULES[op.kind].production
     if op.geometry is None:
         shaped = op.outputs[0] if op.kind == "load_batch" else op.inputs[0]
         kernel = factory(op, batch, tensors[shaped].shape)

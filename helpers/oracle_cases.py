@@ -1,0 +1,222 @@
+"""Random inputs of each operation, the float64 result it must give, and how far float32 may lie from it.
+
+Knows operations by name and geometry; must not learn how a kernel is run or compared.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.kernels import state as words
+from helpers.kernels.base import ARGUMENTS
+from helpers.traced_memory import poison
+
+ROUNDINGS = 4.0  # see float32_allowance
+
+
+@dataclass
+class Case:
+    """One problem: `arrays` by argument name (outputs poisoned), `wanted` and `allowed` by output name."""
+
+    arrays: dict[str, np.ndarray]
+    wanted: dict[str, np.ndarray]
+    allowed: dict[str, np.ndarray]
+
+
+def float32_allowance(scale, terms):
+    """Largest accepted error of a float32 sum of `terms` products; `scale` is the root of the sum of their squares.
+
+    A sum of n random terms grows like a random walk, so each of its n roundings is about eps / 2 * scale, and their
+    errors add up like another walk: eps / 2 * sqrt(n) * scale. ROUNDINGS eps * sqrt(n) * scale is eight times that:
+    in a million cells a normal deviate stays below five. Never fitted to a kernel.
+    """
+    return ROUNDINGS * np.finfo(np.float32).eps * np.sqrt(terms) * scale
+
+
+def make_case(op, batch, splits=1, seed=0, shape=None, reference=None):
+    """Random problem of `op` on `batch` images.
+
+    Parameters
+    ----------
+    op : lowering.Op
+    batch, splits, seed : int
+        `splits`: partial sums of a weight gradient.
+    shape : tuple of int, optional
+        Of one image, for operations without geometry.
+    reference : module, optional
+        The oracle; default helpers.reference.
+
+    Returns
+    -------
+    Case
+
+    Raises
+    ------
+    ValueError
+        For an operation without a case here.
+    """
+    if reference is None:
+        from helpers import reference
+    if op.kind not in CASES:
+        raise ValueError(f"{op.kind} has no oracle; helpers/oracle_cases.py has {', '.join(CASES)}")
+    for attempt in range(64):  # on tiny shapes a ReLU can silence everything: such a draw proves nothing
+        draw = Draw(np.random.default_rng((seed, attempt)), batch, reference)
+        inputs, wanted, allowed = CASES[op.kind](draw, op, shape)
+        if all(np.linalg.norm(w) > 0 for w in wanted.values() if w.dtype.kind == "f"):
+            break
+    else:
+        raise ValueError(f"{op.kind}: every draw gives a result of norm 0, which proves nothing; choose other shapes")
+    arrays = {}
+    for name, dtype in ARGUMENTS[op.kind]:
+        if name in wanted:
+            parts = splits if name == "gradient" else 1
+            arrays[name] = poison(np.empty(parts * wanted[name].size, dtype))
+        else:  # what the operation must not read is one poisoned cell
+            arrays[name] = inputs[name].astype(dtype).reshape(-1) if name in inputs else poison(np.empty(1, dtype))
+    return Case(arrays, wanted, allowed)
+
+
+@dataclass
+class Draw:
+    """Source of asymmetric float32 data for one case."""
+
+    rng: np.random.Generator
+    batch: int
+    reference: object
+
+    def images(self, shape):
+        """(batch, *shape), float64 that float32 holds exactly."""
+        return self.values(self.batch, *shape)
+
+    def values(self, *shape):
+        return self.rng.normal(0.3, 1.0, shape).astype(np.float32).astype(np.float64)
+
+    def mask(self, shape):
+        """(batch, *shape), as a ReLU leaves it: zeros and positive values."""
+        return np.maximum(self.images(shape) - 0.3, 0.0)
+
+
+def _linear(name, function, inputs, terms, gate=None):
+    """Wanted and allowed of a sum of products `function(*inputs)`, cells outside `gate` being 0."""
+    wanted, scale = function(*inputs), np.sqrt(function(*(x * x for x in inputs)))
+    wanted = wanted if gate is None else np.where(gate, wanted, 0.0)
+    return {name: wanted}, {name: float32_allowance(scale, terms)}
+
+
+def _forward(draw, op, function, x_shape, terms):
+    x, w, b = draw.images(x_shape), draw.values(*op.geometry.weight_shape), draw.values(op.geometry.weight_shape[-1])
+    wanted, allowed = _linear("y", function, (x, w, b), terms + 1)
+    if op.activation == "relu":
+        wanted = {"y": np.maximum(wanted["y"], 0.0)}
+    return {"x": x, "w": w, "b": b}, wanted, allowed
+
+
+def _input_gradient(draw, op, function, dy_shape, dx_shape, terms):
+    dy, w = draw.images(dy_shape), draw.values(*op.geometry.weight_shape)
+    gate = {"mask": draw.mask(dx_shape)} if op.mask else {}
+    result = _linear("dx", function, (dy, w), terms, gate["mask"] > 0 if gate else None)
+    return {"dy": dy, "w": w, **gate}, *result
+
+
+def _weight_gradient(draw, function, x_shape, dy_shape, terms):
+    def flat(x, dy):
+        return np.concatenate([part.reshape(-1) for part in function(x, dy)])
+
+    def flat_squares(x, dy):
+        return np.concatenate([function(x * x, dy * dy)[0].reshape(-1), function(x, dy * dy)[1]])
+
+    x, dy = draw.images(x_shape), draw.images(dy_shape)
+    allowed = float32_allowance(np.sqrt(flat_squares(x, dy)), terms)
+    return {"x": x, "dy": dy}, {"gradient": flat(x, dy)}, {"gradient": allowed}
+
+
+def conv_forward(draw, op, shape):
+    g = op.geometry
+    terms = np.prod(g.weight_shape[:-1])
+    return _forward(draw, op, lambda x, w, b: draw.reference.conv_forward(x, w, b, g), g.in_shape, terms)
+
+
+def conv_input_gradient(draw, op, shape):
+    g = op.geometry
+    terms = np.prod(g.kernel) * g.out_channels
+    function = draw.reference.conv_input_gradient
+    return _input_gradient(draw, op, lambda dy, w: function(dy, w, g), g.out_shape, g.in_shape, terms)
+
+
+def conv_weight_gradient(draw, op, shape):
+    g = op.geometry
+    terms = draw.batch * np.prod(g.out_shape[:3])
+    function = draw.reference.conv_weight_gradient
+    return _weight_gradient(draw, lambda x, dy: function(x, dy, g), g.in_shape, g.out_shape, terms)
+
+
+def dense_forward(draw, op, shape):
+    return _forward(draw, op, draw.reference.dense_forward, (op.geometry.inputs,), op.geometry.inputs)
+
+
+def dense_input_gradient(draw, op, shape):
+    g = op.geometry
+    return _input_gradient(draw, op, draw.reference.dense_input_gradient, (g.outputs,), (g.inputs,), g.outputs)
+
+
+def dense_weight_gradient(draw, op, shape):
+    g = op.geometry
+    return _weight_gradient(draw, draw.reference.dense_weight_gradient, (g.inputs,), (g.outputs,), draw.batch)
+
+
+def pool_forward(draw, op, shape):
+    g, pool = op.geometry, draw.reference.pool_forward
+    x = np.round(2 * draw.images(g.in_shape)) / 2  # coarse values tie, and the first must win
+    if g.mode == "average":
+        return {"x": x}, *_linear("y", lambda x: pool(x, g)[0], (x,), np.prod(g.window))
+    y, winner = pool(x, g)
+    return {"x": x}, {"y": y, "winner": winner}, {"y": 0.0, "winner": 0.0}
+
+
+def pool_input_gradient(draw, op, shape):
+    g, reference = op.geometry, draw.reference
+    dy = draw.images(g.out_shape)
+    winner = reference.pool_forward(draw.images(g.in_shape), g)[1]
+    inputs = {"dy": dy} if g.mode == "average" else {"dy": dy, "winner": winner}
+    gate = None
+    if op.mask:  # the mask of max-pooling is the pool's own output, that of average pooling its input
+        inputs["mask"] = draw.mask(g.out_shape if g.mode == "max" else g.in_shape)
+        gate = inputs["mask"] > 0
+    if gate is not None and g.mode == "max":
+        dy, gate = np.where(gate, dy, 0.0), None
+    function = lambda dy: reference.pool_input_gradient(dy, winner, g)  # noqa: E731
+    return inputs, *_linear("dx", function, (dy,), np.prod(g.window), gate)
+
+
+def relu_forward(draw, op, shape):
+    x = draw.images(shape)
+    return {"x": x}, {"y": np.maximum(x, 0.0)}, {"y": 0.0}
+
+
+def relu_input_gradient(draw, op, shape):
+    dy, y = draw.images(shape), draw.mask(shape)
+    return {"dy": dy, "y": y}, {"dx": np.where(y > 0, dy, 0.0)}, {"dx": 0.0}
+
+
+def softmax_cross_entropy(draw, op, shape):
+    logits = 3 * draw.images(shape)
+    labels = draw.rng.integers(0, shape[0], draw.batch)
+    state = np.zeros(words.WORDS, np.int32)
+    state[words.SAMPLES], state[words.SHUFFLE] = draw.batch, 1
+    loss, correct, d_logits = draw.reference.softmax_cross_entropy(logits, labels)
+    scales = {"d_logits": 1.0 / draw.batch, "sample_loss": 1.0 + np.abs(logits).max()}
+    allowed = {name: float32_allowance(scale, shape[0]) for name, scale in scales.items()} | {"correct": 0.0}
+    wanted = {"d_logits": d_logits, "sample_loss": loss, "correct": np.asarray(correct, np.int32)}
+    return {"logits": logits, "labels": labels, "state": state}, wanted, allowed
+
+
+CASES = {
+    function.__name__: function
+    for function in (
+        *(conv_forward, conv_input_gradient, conv_weight_gradient),
+        *(dense_forward, dense_input_gradient, dense_weight_gradient),
+        *(pool_forward, pool_input_gradient),
+        *(relu_forward, relu_input_gradient),
+        softmax_cross_entropy,
+    )
+}

@@ -1,0 +1,180 @@
+"""Measurement files: data/results/<gpu>-<suite>.json, each written whole by one run and replaced atomically.
+
+Knows the form of a file and how to ask for a record; must not learn how anything is measured or drawn.
+"""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from pathlib import Path
+
+from helpers.digest import code_digest
+from helpers.startup import card_name, short_name
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "data" / "results"
+PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tensorflow", "keras", "jax")
+REQUIRED = ("experiment", "system", "unit")
+# modules whose change makes a measurement stale
+MEASURED_CODE = ("engines/*.py", "kernels/**/*.py", "reference.py", "windows.py", "loops_kernels.py", "order.py",
+                 "unroll.py", "graphs.py", "lowering.py")  # fmt: skip
+
+
+def measured_digest():
+    """Digest of the syntax trees, without docstrings, of the engine and kernel modules as they are now."""
+    helpers = ROOT / "helpers"
+    return code_digest({path for pattern in MEASURED_CODE for path in helpers.glob(pattern)})
+
+
+def describe_environment():
+    """What a measurement depends on beside its code: card, driver, processor, packages, date, commit, digest."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "gpu": card_name(),
+        "driver": _first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "cpu": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "packages": packages,
+        "date": datetime.date.today().isoformat(),
+        "commit": _first_line("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
+        "code_digest": measured_digest(),
+    }
+
+
+def _first_line(*command):
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return lines[0].strip() if lines else None
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def write_results(suite, records, environment=None, folder=RESULTS):
+    """Write one suite's file, whole or not at all.
+
+    Parameters
+    ----------
+    suite : str
+    records : list of dict
+        Each with experiment, system, unit, and finite numbers.
+    environment : dict or None
+        As `describe_environment()` gives it (the default).
+    folder : Path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        For a record that lacks a key or holds NaN or infinity.
+    """
+    for record in records:
+        lacking = [key for key in REQUIRED if key not in record]
+        if lacking:
+            raise ValueError(f"the record {record} lacks {', '.join(lacking)}; every record names them")
+        for key, value in record.items():
+            if isinstance(value, float) and not isfinite(value):
+                raise ValueError(f"{key} of {record['experiment']} by {record['system']} is {value}; measure it again")
+    environment = describe_environment() if environment is None else environment
+    path = Path(folder) / f"{short_name(environment['gpu'])}-{suite}.json"
+    write_atomically(path, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
+    return path
+
+
+def write_atomically(path, text):
+    """Write `text` to `path` through a temporary file beside it, so that no reader ever sees a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_results(folder=RESULTS):
+    """Every record of every file, each with its file's "gpu", "date" and "suite" added, in order of file name.
+
+    Returns
+    -------
+    list of dict
+    """
+    records = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            environment = content["environment"]
+            origin = {"gpu": environment["gpu"], "date": environment["date"]}
+            origin["suite"] = path.stem.removeprefix(f"{short_name(environment['gpu'])}-")
+            records += [{**origin, **record} for record in content["records"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path.name} is no measurement file ({error}); write it anew with its suite") from None
+    return records
+
+
+def find_records(records=None, **keys):
+    """Records whose entries equal `keys`, e.g. experiment="epoch_time", network="lenet5".
+
+    Without `gpu` among the keys, those of this machine's card if it has any, else those of the card that was
+    measured last.
+    """
+    records = read_results() if records is None else records
+    found = [record for record in records if all(record.get(key) == value for key, value in keys.items())]
+    if "gpu" in keys or not found:
+        return found
+    cards = {record.get("gpu") for record in found}
+    latest = max(found, key=lambda record: record.get("date", "")).get("gpu")
+    chosen = card_name() if card_name() in cards else latest
+    return [record for record in found if record.get("gpu") == chosen]
+
+
+def find_record(records=None, **keys):
+    """The first of `find_records`, or None."""
+    return next(iter(find_records(records, **keys)), None)
+
+
+def compare(baseline, record):
+    """`record` with "ratio" = baseline's median / its own, and "baseline" (that record); None where one is None."""
+    if baseline is None or record is None:
+        return None
+    if baseline["unit"] != record["unit"]:
+        raise ValueError(f"units differ: {baseline['unit']} and {record['unit']}; compare records of one unit")
+    return {**record, "baseline": baseline, "ratio": baseline["median"] / record["median"]}
+
+
+def stale_files(folder=RESULTS):
+    """Names of measurement files whose code is not today's."""
+    today = measured_digest()
+    paths = sorted(Path(folder).glob("*.json"))
+    return [p.name for p in paths if json.loads(p.read_text(encoding="utf-8"))["environment"]["code_digest"] != today]
+
+
+if __name__ == "__main__":
+    stale = stale_files()
+    print("\n".join(f"{name} was measured with other code" for name in stale) or "every measurement is of today's code")
+    sys.exit(bool(stale))

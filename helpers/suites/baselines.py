@@ -1,0 +1,177 @@
+"""Suite "baselines": how good the sequential baselines are that everything is compared with.
+
+`vectorized` against the bare matrix products of its convolutions, `loops` against a plain compiled convolution, with
+the threads and the BLAS in use. Must not learn about the card.
+"""
+
+import os
+from math import prod
+
+import numba
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from helpers import loops_kernels, reference
+from helpers.benchmark import MeasurementError, clocked, interleave, summarise
+from helpers.geometry import ConvGeometry
+from helpers.suites.workloads import NETWORKS
+
+SEED = 7
+
+
+def cells(quick):
+    """Threads; then for each network the GEMM rate and share, and the ratio of the loops."""
+    names, batch, runs = (("tiny",), 4, 2) if quick else (("lenet5", "vgg_small"), 128, 9)
+    found = {"threads": lambda _: threads()}
+    found |= {f"GEMM {name}": lambda _, name=name: gemm_share(NETWORKS[name](), batch, runs) for name in names}
+    found |= {f"loops {name}": lambda _, name=name: loops_ratio(NETWORKS[name](), 2, runs) for name in names}
+    return found
+
+
+def threads():
+    """One record of the BLAS that NumPy uses: library, kernel, threads; and the cores of this machine."""
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts = {"blas": "unknown", "blas_kernel": "unknown", "blas_threads": cores}
+    if blas:
+        facts["blas"] = f"{blas[0]['internal_api']} {blas[0]['version']}"
+        facts |= {"blas_kernel": blas[0].get("architecture") or "unknown", "blas_threads": blas[0]["num_threads"]}
+    count = facts["blas_threads"]
+    base = {"experiment": "threads", "system": "vectorized", "form": "BLAS, all cores", "unit": "threads"}
+    return [{**base, **facts, "cores": cores, "median": count, "min": count, "max": count, "runs": 1}]
+
+
+def convolutions(network):
+    """(layer name, geometry) of a network's convolutions."""
+    return [(stage.name, stage.geometry) for stage in network.stages if isinstance(stage.geometry, ConvGeometry)]
+
+
+def _random(shape, generator):
+    return generator.standard_normal(shape, np.float32)
+
+
+def _passes(geometry, batch):
+    """{pass: (function of the vectorized engine, its matrix product alone)} on random float32 arrays."""
+    generator = np.random.default_rng(SEED)
+    x, dy = (_random((batch, *shape), generator) for shape in (geometry.in_shape, geometry.out_shape))
+    w, b = _random(geometry.weight_shape, generator), _random((geometry.out_channels,), generator)
+    taps, rows = prod(geometry.kernel), batch * prod(geometry.out_shape[:3])
+    windows, flat = _random((rows, taps * geometry.in_channels), generator), dy.reshape(rows, -1)
+    weights = w.reshape(-1, geometry.out_channels)
+    # the input gradient multiplies the windows of dy with the flipped kernel: as many products as the input has cells
+    d_windows = _random((batch * prod(geometry.in_shape[:3]), taps * geometry.out_channels), generator)
+    flipped = _random((taps * geometry.out_channels, geometry.in_channels), generator)
+    return {
+        "forward": (lambda: reference.conv_forward(x, w, b, geometry), lambda: windows @ weights),
+        "weight gradient": (lambda: reference.conv_weight_gradient(x, dy, geometry), lambda: windows.T @ flat),
+        "input gradient": (lambda: reference.conv_input_gradient(dy, w, geometry), lambda: d_windows @ flipped),
+    }
+
+
+def gemm_share(network, batch, runs):
+    """gemm_rate (GFLOP/s of the bare products) and gemm_share (their time / the engine's) of each layer and pass.
+
+    The last record is the share of the whole network: the sum of the products' times over the sum of the engine's.
+    """
+    records, sums = [], np.zeros(2)
+    base = {"network": network.name, "batch_size": batch, "precision": "fp32"}
+    for index, (layer, geometry) in enumerate(convolutions(network)):
+        for name, (engine, product) in _passes(geometry, batch).items():
+            if index == 0 and name == "input gradient":
+                continue  # the first layer has none
+            rivals = {"engine": clocked(engine), "product": clocked(product)}
+            interleave(rivals, 1)
+            times = {key: summarise(seconds) for key, seconds in interleave(rivals, runs).items()}
+            key = {**base, "layer": layer, "pass": name, "runs": runs}
+            records += _rate_and_share(key, times, geometry, batch)
+            sums += times["engine"].median, times["product"].median
+    share = {"unit": "share", **dict.fromkeys(("median", "min", "max"), float(sums[1] / sums[0])), "runs": runs}
+    total = {"experiment": "gemm_share", "system": "vectorized", "form": "all convolutions", **base, **share}
+    print(f"  share of the BLAS rate: {total['median']:.2f}", flush=True)
+    return [*records, total]
+
+
+def _rate_and_share(key, times, geometry, batch):
+    engine, product = times["engine"], times["product"]
+    # in the input gradient padding makes more products than the convolution has; the rate is of what BLAS was given
+    cells = prod((geometry.in_shape if key["pass"] == "input gradient" else geometry.out_shape)[:3])
+    gflop = 2e-9 * batch * cells * prod(geometry.weight_shape)
+    rate = {"unit": "GFLOP/s", "median": gflop / product.median, "min": gflop / product.max}
+    share = {"unit": "share", "median": product.median / engine.median, "min": product.min / engine.max}
+    return [
+        {"experiment": "gemm_rate", "system": "BLAS", "form": "product alone", **key, **rate}
+        | {"max": gflop / product.min},
+        {"experiment": "gemm_share", "system": "vectorized", "form": "one pass", **key, **share}
+        | {"max": product.max / engine.min},
+    ]
+
+
+def _plain_filters_inside(y, x, w, b):
+    """The convolution as in C: x (N, H, W, C) padded before, w (R, S, C, K), stride 1; filters in the inner loop."""
+    for n in range(y.shape[0]):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                for k in range(y.shape[3]):
+                    y[n, i, j, k] = b[k]
+                for r in range(w.shape[0]):
+                    for s in range(w.shape[1]):
+                        for c in range(w.shape[2]):
+                            for k in range(y.shape[3]):
+                                y[n, i, j, k] += x[n, i + r, j + s, c] * w[r, s, c, k]
+
+
+def _plain_sum_inside(y, x, w, b):
+    """As `_plain_filters_inside`, but each output is summed up in one variable."""
+    for n in range(y.shape[0]):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                for k in range(y.shape[3]):
+                    total = b[k]
+                    for r in range(w.shape[0]):
+                        for s in range(w.shape[1]):
+                            for c in range(w.shape[2]):
+                                total += x[n, i + r, j + s, c] * w[r, s, c, k]
+                    y[n, i, j, k] = total
+
+
+def loops_ratio(network, batch, runs):
+    """loops_ratio records: compiled `loops` over the faster of two plain compiled convolutions, forward, by layer.
+
+    The plain ones know only two dimensions, stride 1 and images padded before the clock starts.
+    """
+    compiled = [numba.njit(f) for f in (loops_kernels.conv_forward, _plain_filters_inside, _plain_sum_inside)]
+    base = {"experiment": "loops_ratio", "system": "loops", "form": "njit, one core", "unit": "ratio", "runs": runs}
+    records = []
+    for layer, geometry in convolutions(network):
+        if geometry.stride != (1, 1, 1):
+            continue
+        rivals = _loops_rivals(compiled, geometry, batch)
+        interleave(rivals, 1)
+        ours, *plain = (summarise(seconds) for seconds in interleave(rivals, runs).values())
+        best = min(plain, key=lambda timing: timing.median)
+        spread = {"median": ours.median / best.median, "min": ours.min / best.max, "max": ours.max / best.min}
+        records.append({**base, "network": network.name, "layer": layer, "batch_size": batch, **spread})
+        print(f"  {layer}: {records[-1]['median']:.2f} times the plain convolution", flush=True)
+    return records
+
+
+def _loops_rivals(compiled, geometry, batch):
+    """The three functions on one layer's random arrays, as callables that return seconds; their outputs must agree."""
+    generator = np.random.default_rng(SEED)
+    x, w = _random((batch, *geometry.in_shape), generator), _random(geometry.weight_shape, generator)
+    b, outputs = _random((geometry.out_channels,), generator), [np.empty((batch, *geometry.out_shape), np.float32)]
+    behind = [o + k - 1 - i - p for o, k, i, p in zip(*_axes(geometry))]
+    padded = np.pad(x, [(0, 0), *zip(geometry.padding, behind), (0, 0)])[:, 0]
+    outputs += [np.empty_like(outputs[0][:, 0]) for _ in compiled[1:]]
+    calls = [lambda: compiled[0](outputs[0], x, w, b, geometry.stride, geometry.padding)]
+    calls += [lambda f=f, y=y: f(y, padded, w[0], b) for f, y in zip(compiled[1:], outputs[1:])]
+    for call in calls:
+        call()
+    for other in outputs[1:]:
+        if not np.allclose(outputs[0][:, 0], other, rtol=1e-3, atol=1e-3):
+            raise MeasurementError("the loops and the plain convolution differ: one of them is wrong")
+    return {index: clocked(call) for index, call in enumerate(calls)}
+
+
+def _axes(geometry):
+    return geometry.out_shape[:3], geometry.kernel, geometry.in_shape[:3], geometry.padding

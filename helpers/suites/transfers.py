@@ -1,0 +1,113 @@
+"""Suite "transfers": copies between host and card around one epoch, counted from the driver's activity records.
+
+torch's profiler reads them (CUPTI) for every stream of the process, ours included. The form that copies each batch
+is counted as well: it shows that the counter sees copies. Must not learn how an engine trains.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+from helpers.benchmark import MeasurementError
+from helpers.device import gpu_available
+from helpers.engines import make_engine
+from helpers.suites.workloads import make_workload
+
+FORMS = {"epoch graph": "graph", "copy per batch": "copy per batch"}
+DIRECTIONS = ("HtoD", "DtoH")
+
+
+def cells(quick):
+    """One cell a form of lenet5; none without a GPU or without torch's profiler."""
+    if not gpu_available():
+        print("  no GPU: no copies to count", flush=True)
+        return {}
+    sizes = {"train": 2048, "test": 256} if quick else {}
+    return {form: lambda _, form=form: measure(form, {"network": "lenet5", "dataset": "mnist", **sizes})
+            for form in FORMS}  # fmt: skip
+
+
+def measure(form, workload, batch_size=128):
+    """transfers records of one trained epoch: copies before, within and after it, in both directions.
+
+    Returns
+    -------
+    list of dict
+    """
+    work = make_workload(**workload)
+    engine = make_engine("layerwise", work.network, work.optimizer, batch_size, mode=FORMS[form])
+    engine.load(work.dataset)
+    engine.train(0)  # compiles, captures
+    events = activity(lambda: engine.train(1))
+    base = {"experiment": "transfers", "system": "layerwise", "form": form, "network": work.network.name}
+    base |= {"dataset": work.label, "batch_size": batch_size, "precision": "fp32", "unit": "copies"}
+    kernels = sum(event["cat"] == "kernel" for event in events)
+    records = []
+    for (when, direction), copies in count_copies(events).items():
+        count = len(copies)
+        total = sum(int(copy["args"].get("bytes", 0)) for copy in copies)
+        spread = {"median": count, "min": count, "max": count, "runs": 1}
+        records.append({**base, "when": when, "direction": direction, **spread, "bytes": total, "kernels": kernels})
+        print(f"  {when} {direction}: {count} copies, {total} bytes", flush=True)
+    return records
+
+
+def activity(run):
+    """The driver's records of kernels and copies while `run()` runs.
+
+    Returns
+    -------
+    list of dict
+        Trace events: "cat" ("kernel", "gpu_memcpy", "gpu_memset"), "name", "ts", "dur" (us), "args".
+
+    Raises
+    ------
+    MeasurementError
+        Without a torch that sees the card.
+    """
+    try:
+        import torch
+        from torch.profiler import ProfilerActivity, profile
+    except ImportError:
+        raise MeasurementError("counting copies needs PyTorch with CUDA, for its profiler; install torch") from None
+    if not torch.cuda.is_available():
+        raise MeasurementError("counting copies needs PyTorch with CUDA; the installed one sees no card")
+    torch.cuda.init()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        run()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    return [event for event in events if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
+
+
+def count_copies(events):
+    """Copies by place and direction: "before" the epoch's first kernel, "within" the epoch, "after" its last one.
+
+    Parameters
+    ----------
+    events : list of dict
+        As `activity` gives them.
+
+    Returns
+    -------
+    dict of (when, direction) to list of events
+
+    Raises
+    ------
+    MeasurementError
+        If no kernel was seen: then nothing can be said about copies either.
+    """
+    kernels = [event for event in events if event["cat"] == "kernel"]
+    if not kernels:
+        raise MeasurementError("the profiler saw no kernel; it cannot tell copies either (is another profiler active?)")
+    first = min(event["ts"] for event in kernels)
+    last = max(event["ts"] + event.get("dur", 0) for event in kernels)
+    found = {(when, direction): [] for when in ("before", "within", "after") for direction in DIRECTIONS}
+    for event in events:
+        direction = next((d for d in DIRECTIONS if d in event["name"]), None)
+        if event["cat"] == "gpu_memcpy" and direction:
+            when = "before" if event["ts"] < first else "after" if event["ts"] >= last else "within"
+            found[when, direction].append(event)
+    return found

@@ -1,0 +1,147 @@
+"""Worker processes: every rival lives in a process of its own and answers one request at a time.
+
+Knows how requests travel (one JSON object a line) and the engine protocol; must not learn about suites or records.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+
+class WorkerError(RuntimeError):
+    """A worker refused a request or ended; the message is the worker's own."""
+
+
+class Worker:
+    """A live process that answers requests.
+
+    Parameters
+    ----------
+    command : list of str, optional
+        Program to start; by default `python -m helpers.benchmark worker`.
+    environment : dict, optional
+        Variables added to this process's own.
+    """
+
+    def __init__(self, command=None, environment=None):
+        self._process = subprocess.Popen(
+            command or [sys.executable, "-m", "helpers.benchmark", "worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def call(self, request, **arguments):
+        """Send a request and wait for its answer, a dict.
+
+        Raises
+        ------
+        WorkerError
+            With the worker's message, or where it ended without an answer.
+        """
+        try:
+            self._process.stdin.write(json.dumps({"request": request, **arguments}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise WorkerError(f"the worker ended during {request!r} with status {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer
+
+    def close(self):
+        """End the process: it stops when its input ends."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+def serve(handlers, requests, answers):
+    """Answer requests until they end.
+
+    Parameters
+    ----------
+    handlers : dict of name to callable
+        Each takes the request's other keys and returns a dict.
+    requests, answers : text streams
+        One JSON object a line.
+    """
+    for line in requests:
+        arguments = json.loads(line)
+        name = arguments.pop("request", None)
+        try:
+            if name not in handlers:
+                raise ValueError(f"request is {name!r}; expected {', '.join(map(repr, handlers))}")
+            answer = handlers[name](**arguments)
+        except Exception as error:  # the process must outlive a refused request
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+class EngineServer:
+    """Handlers of one engine; `make_engine(name, network, optimizer, ...)` and `workload` make it and its data."""
+
+    def __init__(self, make_engine, workload):
+        self._make_engine, self._workload, self._engine = make_engine, workload, None
+
+    @property
+    def handlers(self):
+        """Name to function, for `serve`."""
+        return {name: getattr(self, name) for name in ("make", "train", "restart", "evaluate", "memory")}
+
+    def make(self, engine, workload, options=None, **settings):
+        """Make the engine and load its data; answers steps per epoch and the seconds spent compiling."""
+        work = self._workload(**workload)
+        self._engine = self._make_engine(engine, work.network, work.optimizer, **settings, **(options or {}))
+        self._engine.load(work.dataset)
+        seconds = getattr(self._engine, "compile_seconds", 0.0)
+        return {"steps_per_epoch": self._engine.steps_per_epoch, "compile_seconds": seconds}
+
+    def train(self, epoch=0, steps=None):
+        """Train one epoch or its first steps; answers seconds by the host's clock and the losses."""
+        start = time.perf_counter()
+        losses = self._engine.train(epoch, 1, steps)  # ends with the losses on the host: all work is done
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "losses": np.asarray(losses[0], np.float64).tolist()}
+
+    def restart(self):
+        """Return to the state before the first step."""
+        self._engine.load_state(self._engine.initial_state())
+        return {}
+
+    def evaluate(self, split="test"):
+        """Loss and accuracy of a split."""
+        return {key: float(value) for key, value in self._engine.evaluate(split).items()}
+
+    def memory(self):
+        """Bytes by purpose, as the engine states them."""
+        return {purpose: int(size) for purpose, size in self._engine.memory.items()}
+
+
+def serve_engine():
+    """Serve one engine on standard input and output; whatever prints meanwhile goes to standard error."""
+    from helpers.engines import make_engine
+    from helpers.suites.workloads import make_workload
+
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        serve(EngineServer(make_engine, make_workload).handlers, sys.stdin, answers)

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# ./run_all.sh [--update] [--fresh]   install, execute the notebooks in order, write output/<gpu>/report.html
+# ./run_all.sh test [pytest options]  install what tests need, lint, test, execute the notebooks in their quick profile
+# ./run_all.sh repository URL         set the repository's address in every notebook and in README
+# ./run_all.sh clear-cache            delete the compiled kernels
+# SKIP_INSTALL=1 uses the Python environment as it is; PYTHON names the interpreter that makes .venv.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PIP_DISABLE_PIP_VERSION_CHECK=1
+
+find_python() {
+    for candidate in "${PYTHON:-python3}" python3.12 python3.11 python3.13; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "Python 3.11, 3.12 or 3.13 is needed: install one, or name it in the variable PYTHON." >&2
+    return 1
+}
+
+on_colab() { [ -n "${COLAB_RELEASE_TAG:-}" ]; }
+
+enter_environment() {
+    if on_colab || [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || [ "${SKIP_INSTALL:-}" = 1 ]; then
+        return
+    fi
+    if [ ! -x .venv/bin/python ]; then
+        local interpreter
+        interpreter=$(find_python)
+        echo "Making .venv with $("$interpreter" --version)"
+        "$interpreter" -m venv .venv
+    fi
+    # shellcheck disable=SC1091
+    source .venv/bin/activate
+}
+
+install() { # install FILE... -- adds what this machine's driver needs; Colab keeps its own CUDA packages
+    if [ "${SKIP_INSTALL:-}" = 1 ]; then
+        return
+    fi
+    echo "Installing $*"
+    local extra=""
+    on_colab || extra=$("$python" -m helpers.installation "$kind")
+    # shellcheck disable=SC2086
+    "$python" -m pip install --quiet ${*/#/-r } $extra
+}
+
+enter_environment
+python=${SKIP_INSTALL:+${PYTHON:-}}
+python=${python:-python}
+command=run
+case "${1:-}" in test | repository | clear-cache) command=$1 && shift ;; esac
+
+case "$command" in
+    run)
+        kind=gpu install requirements.txt
+        exec "$python" -m helpers.chain run "$@"
+        ;;
+    test)
+        kind=test install requirements.txt requirements-test.txt
+        if [ "${SKIP_INSTALL:-}" != 1 ]; then
+            "$python" -m pip install --quiet "torch==2.13.0+cpu" 2>/dev/null ||
+                "$python" -c "import torch" 2>/dev/null ||
+                echo "PyTorch's CPU build is not available here: the comparisons with it are skipped."
+        fi
+        "$python" -m ruff check .
+        "$python" -m ruff format --check helpers tests
+        exec "$python" -m pytest "$@"
+        ;;
+    repository) exec "$python" -m helpers.chain repository "${1:?usage: ./run_all.sh repository URL}" ;;
+    clear-cache) exec "$python" -m helpers.compiler clear ;;
+esac

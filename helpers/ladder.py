@@ -105,7 +105,7 @@ class Ladder:
         record = self._time(factory, options) if device.gpu_available() else None
         name = factory.__name__
         self.rungs[name] = Rung(factory, options, change, record)
-        say(RIGHT, rung=self._number(name), form=name, percent=percent, shapes=len(self._problems))
+        say(RIGHT, rung=self._number(name), form=name, percent=percent, shapes=len(self.problems))
         self._say_time(name)
 
     def check(self, factory, traced=None, **options):
@@ -118,7 +118,7 @@ class Ladder:
         runner = None if on_card else trace
         return max(
             check_kernel(factory, op, batch, runner=runner, shape=shape, **options)
-            for op, batch, shape in self._problems.values()
+            for op, batch, shape in self.problems.values()
         )
 
     def records(self):
@@ -184,7 +184,8 @@ class Ladder:
         return plot_ladder(records)
 
     @cached_property
-    def _problems(self):
+    def problems(self):
+        """{shape class: (Op, batch, shape)} on which every rung is checked."""
         return plane_problems(self.kind, TILE if device.gpu_available() else SMALL_TILE)
 
     @cached_property
@@ -256,3 +257,14 @@ def observe(factory, op, batch=1, **options):
     """
     kernel = factory(op, batch, **options)
     return trace(kernel, *make_case(op, batch, kernel.splits).arrays.values())
+
+
+def say_epochs(histories):
+    """Print the time of the last epoch of each run, {name: History}, against the first run; without a GPU say so."""
+    if not device.gpu_available():
+        print("Times need a GPU; the losses above were computed in the simulator.")
+        return
+    seconds = {name: history.seconds[-1] for name, history in histories.items()}
+    baseline = next(iter(seconds.values()))
+    for name, epoch in seconds.items():
+        say("{name}: {ms:.1f} ms an epoch, {ratio:.2f} of the first", name=name, ms=1e3 * epoch, ratio=epoch / baseline)

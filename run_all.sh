@@ -43,7 +43,7 @@ install() { # install FILE... -- adds what this machine's driver needs; Colab ke
     local extra=""
     on_colab || extra=$("$python" -m helpers.installation "$kind")
     # shellcheck disable=SC2086
-    "$python" -m pip install --quiet ${*/#/-r } $extra
+    "$python" -m pip install -qq ${*/#/-r } $extra
 }
 
 enter_environment
@@ -60,7 +60,7 @@ case "$command" in
     test)
         kind=test install requirements.txt requirements-test.txt
         if [ "${SKIP_INSTALL:-}" != 1 ]; then
-            "$python" -m pip install --quiet "torch==2.13.0+cpu" 2>/dev/null ||
+            "$python" -m pip install -qq "torch==2.13.0+cpu" 2>/dev/null ||
                 "$python" -c "import torch" 2>/dev/null ||
                 echo "PyTorch's CPU build is not available here: the comparisons with it are skipped."
         fi

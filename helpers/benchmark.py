@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from helpers.device import device_properties
+from helpers.device import DeviceError, device_properties
 from helpers.graphs import Event, Stream, capture
 
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6}
@@ -210,8 +210,13 @@ def main(arguments=None):
     if options.suite == "worker":
         serve_engine()
         return
-    print(f"wrote {run_suite(options.suite, options.quick, options.output)}")
+    try:
+        print(f"wrote {run_suite(options.suite, options.quick, options.output).name}")
+    except (MeasurementError, DeviceError) as error:
+        sys.exit(f"{options.suite}: {error}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from helpers import benchmark  # the module that the suites know, so that its errors are the same classes
+
+    benchmark.main()

@@ -50,7 +50,7 @@ def _joined(outputs):
 def without_paths(text):
     """`text` with the folders of the project, of Python, of temporary files and of the user replaced by short names."""
     folders = {str(ROOT): ".", sys.prefix: "python", tempfile.gettempdir(): "tmp", str(Path.home()): "~"}
-    for folder, short in folders.items():
+    for folder, short in sorted(folders.items(), key=lambda item: -len(item[0])):  # a folder before the one around it
         if len(folder) > 1:
             text = re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w.-])", short, text)
     return text

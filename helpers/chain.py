@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,36 +42,40 @@ def execute(source, target):
     NotebookError
         If a cell raises or the kernel dies; the notebook up to there is then at `target`.
     """
-    import papermill
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial.ipynb")
-    failure = None
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(partial),
-            kernel_name="python3",
-            cwd=str(source.parent),
-            progress_bar=sys.stderr.isatty(),
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-        )
-    except papermill.exceptions.PapermillExecutionError as error:
-        failure = f"cell {error.cell_index + 1} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
-    except Exception as error:
-        failure = f"cell {_unfinished_cell(partial)}: {type(error).__name__}: {error}"
-    if partial.exists():
-        write_atomically(target, nbformat.writes(clean(nbformat.read(partial, 4))) + "\n")
-        partial.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        partial = Path(folder) / source.name
+        failure = _run_papermill(source, partial)
+        if partial.exists():
+            write_atomically(target, nbformat.writes(clean(nbformat.read(partial, 4))) + "\n")
     if failure:
         raise NotebookError(f"{source.name} failed in {without_paths(failure)}")
 
 
-def _unfinished_cell(path):
-    """Number of the first cell, counted from 1, that papermill did not see completed."""
+def _run_papermill(source, target):
+    """Execute `source` into `target`; the cell and error that ended it, None where none did."""
+    import papermill
+
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            kernel_name="python3",
+            cwd=str(source.parent),
+            progress_bar=sys.stderr.isatty(),
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        )
+    except papermill.exceptions.PapermillExecutionError as error:
+        return f"cell {error.cell_index + 1} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
+    except Exception as error:
+        return f"cell {_last_started_cell(target)}: {type(error).__name__}: {error}"
+    return None
+
+
+def _last_started_cell(path):
+    """Number, counted from 1, of the last cell that papermill started."""
     cells = nbformat.read(path, 4).cells if path.exists() else []
-    states = [c.metadata.get("papermill", {}).get("status") for c in cells]
-    return next((i for i, state in enumerate(states, 1) if state not in ("completed", None)), 1)
+    started = [i for i, cell in enumerate(cells, 1) if cell.metadata.get("papermill", {}).get("start_time")]
+    return max(started, default=1)
 
 
 def fingerprint(notebook):
@@ -133,8 +138,8 @@ def _update(executed, figures, folder):
     """Copy executed notebooks and figures to their committed places; fill README where the project's own ran."""
     for path in executed:
         shutil.copyfile(path, folder / path.name)
-    for path in figures.glob("*") if figures.is_dir() else ():
-        shutil.copyfile(path, folder.parent / "figures" / path.name)
+    if figures.is_dir():
+        shutil.copytree(figures, folder.parent / "figures", dirs_exist_ok=True)
     if folder == ROOT / "notebooks":
         from helpers.report import filled_readme
 

@@ -47,6 +47,7 @@ def check_close(got, wanted, name, allowed):
         flat = int(np.argmax(np.where(wrong, np.nan_to_num(percent, nan=np.inf), -1.0)))
         index = tuple(map(int, np.unravel_index(flat, wanted.shape)))
         share = f"{percent.flat[flat]:.0f} % of the allowed {allowed.flat[flat]:.3g}"
+        share = share if np.isfinite(got.flat[flat]) else "not finite"
         raise CheckError(
             f"{name} of shape {wanted.shape}, at {index} (flat {flat}): got {got.flat[flat]:.9g}, wanted "
             f"{wanted.flat[flat]:.9g}; the error is {share}; {np.count_nonzero(wrong)} of {wrong.size} cells are wrong"

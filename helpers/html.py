@@ -8,6 +8,7 @@ import re
 
 import latex2mathml.converter
 import nbformat
+from jinja2 import pass_context
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
@@ -21,16 +22,10 @@ FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<inline>[^\s$](?:[^
 class _Exporter(HTMLExporter):
     """HTML with formulas as MathML, which browsers draw without a script."""
 
+    @pass_context
     def markdown2html(self, context, source):
         parts = CODE.split(super().markdown2html(context, source))
         return "".join(part if i % 2 else FORMULA.sub(_mathml, part) for i, part in enumerate(parts))
-
-    def default_filters(self):
-        yield from super().default_filters()
-        yield ("markdown2html", self.markdown2html)
-
-
-_Exporter.markdown2html.__dict__.update(HTMLExporter.markdown2html.__dict__)  # marks it as a filter with context
 
 
 def _mathml(match):

@@ -91,6 +91,10 @@ class Draw:
     def values(self, *shape):
         return self.rng.normal(0.3, 1.0, shape).astype(np.float32).astype(np.float64)
 
+    def halves(self, *shape):
+        """Multiples of 1/2: short sums of their products are exact in float32, in any order."""
+        return np.round(2 * self.values(*shape)) / 2
+
     def mask(self, shape):
         """(batch, *shape), as a ReLU leaves it: zeros and positive values."""
         return np.maximum(self.images(shape) - 0.3, 0.0)
@@ -103,7 +107,7 @@ def _linear(name, function, inputs, terms, gate=None):
     return {name: wanted}, {name: float32_allowance(scale, terms)}
 
 
-def _forward(draw, op, function, x_shape, terms):
+def _make_forward(draw, op, function, x_shape, terms):
     x, w, b = draw.images(x_shape), draw.values(*op.geometry.weight_shape), draw.values(op.geometry.weight_shape[-1])
     wanted, allowed = _linear("y", function, (x, w, b), terms + 1)
     if op.activation == "relu":
@@ -111,14 +115,14 @@ def _forward(draw, op, function, x_shape, terms):
     return {"x": x, "w": w, "b": b}, wanted, allowed
 
 
-def _input_gradient(draw, op, function, dy_shape, dx_shape, terms):
+def _make_input_gradient(draw, op, function, dy_shape, dx_shape, terms):
     dy, w = draw.images(dy_shape), draw.values(*op.geometry.weight_shape)
     gate = {"mask": draw.mask(dx_shape)} if op.mask else {}
     result = _linear("dx", function, (dy, w), terms, gate["mask"] > 0 if gate else None)
     return {"dy": dy, "w": w, **gate}, *result
 
 
-def _weight_gradient(draw, function, x_shape, dy_shape, terms):
+def _make_weight_gradient(draw, function, x_shape, dy_shape, terms):
     def flat(x, dy):
         return np.concatenate([part.reshape(-1) for part in function(x, dy)])
 
@@ -130,75 +134,86 @@ def _weight_gradient(draw, function, x_shape, dy_shape, terms):
     return {"x": x, "dy": dy}, {"gradient": flat(x, dy)}, {"gradient": allowed}
 
 
-def conv_forward(draw, op, shape):
+def _conv_forward(draw, op, shape):
     g = op.geometry
     terms = np.prod(g.weight_shape[:-1])
-    return _forward(draw, op, lambda x, w, b: draw.reference.conv_forward(x, w, b, g), g.in_shape, terms)
+    return _make_forward(draw, op, lambda x, w, b: draw.reference.conv_forward(x, w, b, g), g.in_shape, terms)
 
 
-def conv_input_gradient(draw, op, shape):
+def _conv_input_gradient(draw, op, shape):
     g = op.geometry
     terms = np.prod(g.kernel) * g.out_channels
     function = draw.reference.conv_input_gradient
-    return _input_gradient(draw, op, lambda dy, w: function(dy, w, g), g.out_shape, g.in_shape, terms)
+    return _make_input_gradient(draw, op, lambda dy, w: function(dy, w, g), g.out_shape, g.in_shape, terms)
 
 
-def conv_weight_gradient(draw, op, shape):
+def _conv_weight_gradient(draw, op, shape):
     g = op.geometry
     terms = draw.batch * np.prod(g.out_shape[:3])
     function = draw.reference.conv_weight_gradient
-    return _weight_gradient(draw, lambda x, dy: function(x, dy, g), g.in_shape, g.out_shape, terms)
+    return _make_weight_gradient(draw, lambda x, dy: function(x, dy, g), g.in_shape, g.out_shape, terms)
 
 
-def dense_forward(draw, op, shape):
-    return _forward(draw, op, draw.reference.dense_forward, (op.geometry.inputs,), op.geometry.inputs)
+def _dense_forward(draw, op, shape):
+    return _make_forward(draw, op, draw.reference.dense_forward, (op.geometry.inputs,), op.geometry.inputs)
 
 
-def dense_input_gradient(draw, op, shape):
+def _dense_input_gradient(draw, op, shape):
     g = op.geometry
-    return _input_gradient(draw, op, draw.reference.dense_input_gradient, (g.outputs,), (g.inputs,), g.outputs)
+    return _make_input_gradient(draw, op, draw.reference.dense_input_gradient, (g.outputs,), (g.inputs,), g.outputs)
 
 
-def dense_weight_gradient(draw, op, shape):
+def _dense_weight_gradient(draw, op, shape):
     g = op.geometry
-    return _weight_gradient(draw, draw.reference.dense_weight_gradient, (g.inputs,), (g.outputs,), draw.batch)
+    return _make_weight_gradient(draw, draw.reference.dense_weight_gradient, (g.inputs,), (g.outputs,), draw.batch)
 
 
-def pool_forward(draw, op, shape):
+def _conv_pool_forward(draw, op, shape):
+    """Halves as operands, so that every sum is exact, many tie, and the first must win."""
+    g, reference = op.geometry, draw.reference
+    x, w, b = draw.halves(draw.batch, *g.in_shape), draw.halves(*g.weight_shape), draw.halves(g.out_channels)
+    y = reference.conv_forward(x, w, b, g)
+    y, winner = reference.pool_forward(np.maximum(y, 0.0) if op.activation == "relu" else y, op.pool)
+    # no gradient passes where ReLU leaves 0, so that any winner is right there
+    free = 255.0 * ((y == 0) if op.activation == "relu" else np.zeros_like(y))
+    return {"x": x, "w": w, "b": b}, {"y": y, "winner": winner}, {"y": 0.0, "winner": free}
+
+
+def _pool_forward(draw, op, shape):
     g, pool = op.geometry, draw.reference.pool_forward
-    x = np.round(2 * draw.images(g.in_shape)) / 2  # coarse values tie, and the first must win
+    x = draw.halves(draw.batch, *g.in_shape)  # coarse values tie, and the first must win
     if g.mode == "average":
         return {"x": x}, *_linear("y", lambda x: pool(x, g)[0], (x,), np.prod(g.window))
     y, winner = pool(x, g)
     return {"x": x}, {"y": y, "winner": winner}, {"y": 0.0, "winner": 0.0}
 
 
-def pool_input_gradient(draw, op, shape):
+def _pool_input_gradient(draw, op, shape):
     g, reference = op.geometry, draw.reference
     dy = draw.images(g.out_shape)
     winner = reference.pool_forward(draw.images(g.in_shape), g)[1]
-    inputs = {"dy": dy} if g.mode == "average" else {"dy": dy, "winner": winner}
-    gate = None
-    if op.mask:  # the mask of max-pooling is the pool's own output, that of average pooling its input
-        inputs["mask"] = draw.mask(g.out_shape if g.mode == "max" else g.in_shape)
+    inputs, gate = {"dy": dy} if g.mode == "average" else {"dy": dy, "winner": winner}, None
+    if op.mask and g.mode == "max":  # the mask of max-pooling is the pool's own output
+        inputs["mask"] = draw.mask(g.out_shape)
+        dy = np.where(inputs["mask"] > 0, dy, 0.0)
+    elif op.mask:
+        inputs["mask"] = draw.mask(g.in_shape)
         gate = inputs["mask"] > 0
-    if gate is not None and g.mode == "max":
-        dy, gate = np.where(gate, dy, 0.0), None
-    function = lambda dy: reference.pool_input_gradient(dy, winner, g)  # noqa: E731
-    return inputs, *_linear("dx", function, (dy,), np.prod(g.window), gate)
+    terms = np.prod(g.window)
+    return inputs, *_linear("dx", lambda dy: reference.pool_input_gradient(dy, winner, g), (dy,), terms, gate)
 
 
-def relu_forward(draw, op, shape):
+def _relu_forward(draw, op, shape):
     x = draw.images(shape)
     return {"x": x}, {"y": np.maximum(x, 0.0)}, {"y": 0.0}
 
 
-def relu_input_gradient(draw, op, shape):
+def _relu_input_gradient(draw, op, shape):
     dy, y = draw.images(shape), draw.mask(shape)
     return {"dy": dy, "y": y}, {"dx": np.where(y > 0, dy, 0.0)}, {"dx": 0.0}
 
 
-def softmax_cross_entropy(draw, op, shape):
+def _softmax_cross_entropy(draw, op, shape):
     logits = 3 * draw.images(shape)
     labels = draw.rng.integers(0, shape[0], draw.batch)
     state = np.zeros(words.WORDS, np.int32)
@@ -211,12 +226,16 @@ def softmax_cross_entropy(draw, op, shape):
 
 
 CASES = {
-    function.__name__: function
-    for function in (
-        *(conv_forward, conv_input_gradient, conv_weight_gradient),
-        *(dense_forward, dense_input_gradient, dense_weight_gradient),
-        *(pool_forward, pool_input_gradient),
-        *(relu_forward, relu_input_gradient),
-        softmax_cross_entropy,
-    )
+    "conv_forward": _conv_forward,
+    "conv_pool_forward": _conv_pool_forward,
+    "conv_input_gradient": _conv_input_gradient,
+    "conv_weight_gradient": _conv_weight_gradient,
+    "dense_forward": _dense_forward,
+    "dense_input_gradient": _dense_input_gradient,
+    "dense_weight_gradient": _dense_weight_gradient,
+    "pool_forward": _pool_forward,
+    "pool_input_gradient": _pool_input_gradient,
+    "relu_forward": _relu_forward,
+    "relu_input_gradient": _relu_input_gradient,
+    "softmax_cross_entropy": _softmax_cross_entropy,
 }

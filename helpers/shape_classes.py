@@ -67,10 +67,20 @@ def _batch(kind, name, batch, image, channels, filters):
 
 
 def _op(kind, geometry, fused):
-    forward = kind in ("conv_forward", "dense_forward")
+    forward = kind in ("conv_forward", "conv_pool_forward", "dense_forward")
+    pool = {"pool": _pool_of(geometry)} if kind == "conv_pool_forward" else {}
     return Op(
         *(kind, "layer", (), ()),
         geometry=geometry,
         activation="relu" if fused and forward else None,
         mask="layer" if fused and kind.endswith("_input_gradient") else None,
+        **pool,
     )
+
+
+def _pool_of(geometry):
+    """Max-pooling 2x2 over the output of a convolution, 1 along an axis too short for it."""
+    shape = geometry.out_shape
+    window = (1, *(min(2, size) for size in shape[1:3]))
+    outputs, window, stride, before = window_geometry(shape, window, window, ("valid",) * 3)
+    return PoolGeometry("max", shape, (*outputs, shape[3]), window, stride, before)

@@ -152,31 +152,47 @@ class CheckedArray:
         self.data[cell] = change(old)
         return old
 
+    def reshape(self, *shape):
+        """The same memory read in another shape of equal size."""
+        shape = shape[0] if isinstance(shape[0], tuple) else shape
+        if prod(shape) != self.size:
+            self.log.fail(f"{self.name} has {self.size} cells, which do not make the shape {shape}", sys._getframe(1))
+        return self._part(shape, self.offset)
+
+    def _part(self, shape, offset):
+        """Another window of the same memory."""
+        part = object.__new__(type(self))
+        part.__dict__.update(self.__dict__, shape=shape, size=prod(shape), ndim=len(shape), offset=offset)
+        return part
+
     def _record(self, cell, kind, cells, depth=2):
         """Nothing is written down here; TracedArray does."""
 
     def _locate(self, index, depth):
-        """Cell of `index`, an int or one int an axis, each within bounds."""
-        try:
-            cell = index.__index__()
-        except AttributeError:
-            return self._locate_axes(index, sys._getframe(depth))
-        if self.ndim != 1 or not 0 <= cell < self.size:
-            return self._locate_axes((index,), sys._getframe(depth))
-        return self.offset + cell
+        """Cell of `index`, an int or one int an axis, each within bounds; the accessing frame is `depth` up."""
+        indices = index if type(index) is tuple else (index,)
+        if len(indices) == self.ndim:
+            cell = 0
+            try:
+                for i, size in zip(indices, self.shape):
+                    i = i.__index__()
+                    if not 0 <= i < size:
+                        break
+                    cell = cell * size + i
+                else:
+                    return self.offset + cell
+            except AttributeError:
+                pass  # no integer: said below
+        return self._fail_index(indices, sys._getframe(depth))
 
-    def _locate_axes(self, index, frame):
-        if not isinstance(index, tuple) or not all(hasattr(i, "__index__") for i in index):
+    def _fail_index(self, index, frame):
+        if not all(hasattr(i, "__index__") for i in index):
             self.log.fail(f"{self.name} is indexed by {index!r}; expected an integer for each axis", frame)
         if len(index) != self.ndim:
             self.log.fail(f"{self.name} has {self.ndim} axes but {len(index)} indices", frame)
-        cell = 0
-        for axis, (i, size) in enumerate(zip(index, self.shape)):
-            if not 0 <= int(i) < size:
-                which = f" on axis {axis}" if self.ndim > 1 else ""
-                self.log.fail(f"{self.name}{_brackets(index)} is out of bounds{which}: the size is {size}", frame)
-            cell = cell * size + int(i)
-        return self.offset + cell
+        axis = next(axis for axis, (i, size) in enumerate(zip(index, self.shape)) if not 0 <= int(i) < size)
+        which = f" on axis {axis}" if self.ndim > 1 else ""
+        self.log.fail(f"{self.name}{_brackets(index)} is out of bounds{which}: the size is {self.shape[axis]}", frame)
 
     def _locate_wide(self, index, cells, depth):
         cell = self._locate(index, depth + 1)
@@ -202,9 +218,7 @@ class CheckedArray:
         ends = [int(end) for end in (index.start, index.stop) if end is not None]
         if self.ndim != 1 or step != 1 or start > stop or not all(0 <= end <= self.size for end in ends):
             self.log.fail(f"{self.name}[{index.start}:{index.stop}] is no part of an array of {self.shape}", frame)
-        part = object.__new__(type(self))
-        part.__dict__.update(self.__dict__, shape=(stop - start,), size=stop - start, offset=self.offset + start)
-        return part
+        return self._part((stop - start,), self.offset + start)
 
     def _fail_uninitialised(self, cell, frame):
         index = np.unravel_index(cell - self.offset, self.shape)

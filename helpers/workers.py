@@ -11,6 +11,8 @@ import time
 
 import numpy as np
 
+from helpers.results import ROOT
+
 
 class WorkerError(RuntimeError):
     """A worker refused a request or ended; the message is the worker's own."""
@@ -33,6 +35,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=ROOT,
             env={**os.environ, **(environment or {})},
         )
 

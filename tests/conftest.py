@@ -1,22 +1,17 @@
 """Shared set-up of the tests: no GPU means the simulator, and no test reads a data folder of the machine."""
 
-import importlib.util
-import os
-import shutil
-
 import pytest
 
-os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
-HAS_GPU = shutil.which("nvidia-smi") is not None
-if not HAS_GPU:  # read when numba.cuda is first imported
-    os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+from helpers.startup import choose_target
+
+CARD = choose_target()  # before anything imports numba
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what this machine lacks, saying so."""
+    """Skip what needs a card where there is none."""
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
     for item in items:
-        if "gpu" in item.keywords and not HAS_GPU:
+        if CARD is None and "gpu" in item.keywords:
             item.add_marker(no_gpu)
 
 
@@ -28,6 +23,4 @@ def _no_data_folder(monkeypatch):
 @pytest.fixture
 def torch():
     """PyTorch, or a skip where it is not installed."""
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("PyTorch is not installed")
     return pytest.importorskip("torch")

@@ -9,12 +9,17 @@ from helpers.lowering import fuse_relu, lower
 from helpers.memory import ALIGNMENT, lifetimes, plan_memory, tensor_bytes
 from helpers.network import Network
 
-BLOCKS = [Conv2D(3, 3, padding="same"), ReLU(), MaxPool2D(2, stride=1, padding="same"), AvgPool2D(2, stride=1)]
+BLOCKS = [
+    (Conv2D(3, 3, padding="same"), ReLU()),
+    (Conv2D(2, 2, padding="same"),),
+    (MaxPool2D(2, stride=1, padding="same"),),
+    (AvgPool2D(2, stride=1), ReLU()),
+]
 
 
 @st.composite
 def programs(draw):
-    layers = draw(st.lists(st.sampled_from(BLOCKS), max_size=5))
+    layers = [layer for block in draw(st.lists(st.sampled_from(BLOCKS), max_size=4)) for layer in block]
     program = lower(Network((8, 7, 2), [*layers, Flatten(), Dense(4), ReLU(), Dense(3)]))
     return fuse_relu(program) if draw(st.booleans()) else program
 

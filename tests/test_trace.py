@@ -178,6 +178,34 @@ def test_dynamic_shared_memory_is_one_memory():
     np.testing.assert_array_equal(y, 30 - np.arange(32))
 
 
+def test_copies_of_one_closure_are_different_functions():
+    def make_fill(size, value):
+        @device_function
+        def fill():
+            s_x = cuda.shared.array(size, np.float32)
+            s_x[cuda.threadIdx.x % size] = np.float32(value)
+            cuda.syncthreads()
+            return s_x[size - 1]
+
+        return fill
+
+    two, four = make_fill(2, 1.0), make_fill(4, 10.0)
+
+    def body(y):
+        y[cuda.threadIdx.x] = two() + four()
+
+    y = np.zeros(2, np.float32)
+    with pytest.raises(TraceError, match=r"s_x\[3\] is read before"):  # only two of the four cells are filled
+        trace(simple(body, 2), y)
+
+
+def test_a_barrier_in_a_body_without_source_is_refused():
+    scope = {"cuda": cuda}
+    exec("def body(y):\n    cuda.syncthreads()", scope)
+    with pytest.raises(ValueError, match="source of body is not found; define it in a file or a notebook cell"):
+        trace(simple(scope["body"]), np.zeros(1, np.float32))
+
+
 def test_only_the_chosen_blocks_run():
     x, y = floats(16, 16), np.zeros(256, np.float32)
     trace(transpose(16, 16), y, x, blocks=[(0, 1, 0)])
@@ -263,6 +291,27 @@ def test_global_out_of_bounds_names_block_and_thread(offset):
     where = {-1: r"block \(0, 0, 0\), thread \(0, 0, 0\)", 1: r"block \(1, 0, 0\), thread \(31, 0, 0\)"}[offset]
     with pytest.raises(TraceError, match=rf"body, line \d+: x\[{-1 if offset < 0 else 64}\].*size is 64 \({where}\)"):
         trace(simple(body, 32, 2), np.zeros(64, np.float32), floats(64))
+
+
+def test_windows_and_reshaped_tiles_keep_their_bounds():
+    def window(y):
+        part = y[8 + cuda.threadIdx.x :]
+        part[56 - 8] = np.float32(0.0)
+
+    def tile(y):
+        acc = registers(6).reshape(2, 3)
+        acc[0, 3] = np.float32(0.0)
+
+    def outside(y):
+        y[60:65][0] = np.float32(0.0)
+
+    for body, message in (
+        (window, r"y\[48\] is out of bounds: the size is 48"),
+        (tile, r"acc\[0, 3\] is out of bounds on axis 1"),
+        (outside, r"y\[60:65\] is no part of an array of \(64,\)"),
+    ):
+        with pytest.raises(TraceError, match=message):
+            trace(simple(body), np.zeros(64, np.float32))
 
 
 def test_misaligned_wide_access():

@@ -59,6 +59,13 @@ class Engine(ABC):
             raise ValueError(
                 f"{dataset.name} has {dataset.classes} classes; the network's last layer has {self.network.classes}"
             )
+        for split in ("train", "validation", "test"):
+            labels = getattr(dataset, f"{split}_labels")
+            if len(labels) and labels.max() >= self.network.classes:
+                raise ValueError(
+                    f"{dataset.name} has a {split} label of {labels.max()}; the network's last layer has "
+                    f"{self.network.classes} classes, so labels run from 0 to {self.network.classes - 1}"
+                )
         if self.batch_size > len(dataset.train_labels):
             raise ValueError(
                 f"batch_size is {self.batch_size}, but {dataset.name} has only {len(dataset.train_labels)} training "

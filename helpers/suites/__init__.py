@@ -8,6 +8,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
+from helpers.benchmark import MeasurementError
 from helpers.results import RESULTS, ROOT, describe_environment, write_atomically, write_results
 
 SUITES = ("epoch", "baselines", "accuracy", "kernels", "compile", "transfers")
@@ -33,9 +34,16 @@ def run_suite(name, quick=False, folder=None, cells=None):
     -------
     Path
         The file written: <gpu>-<suite>.json.
+
+    Raises
+    ------
+    MeasurementError
+        If the suite needs a card and there is none.
     """
     environment = describe_environment()
     cells = import_module(f"helpers.suites.{name}").cells(quick) if cells is None else cells
+    if not cells:
+        raise MeasurementError(f"suite {name!r} measures the card, and there is none; run it on a machine with a GPU")
     folder = Path(folder or (OUTPUT / "quick" if quick else RESULTS))
     progress = OUTPUT / f"{name}{'-quick' if quick else ''}.partial.json"
     done = _resume(progress, environment)

@@ -16,7 +16,6 @@ RUNS = 3
 def cells(quick):
     """One cell a network; none without a GPU, where nothing is compiled for one."""
     if not gpu_available():
-        print("  no GPU: nothing is compiled", flush=True)
         return {}
     workloads = {"lenet5": {"network": "lenet5", "dataset": "mnist"}}
     if not quick:

@@ -18,8 +18,8 @@ from helpers.workers import Worker
 WHOLE_SECONDS = 1.0  # a longer epoch is timed on a slice that fits into this
 SLICES = (1, 2, 5, 10, 20, 50, 100, 200)  # steps
 PROOF_STEPS, PROOF_SECONDS = 20, 30.0
-SLOW_SECONDS = 2.0  # a longer turn is taken SLOW_RUNS times
-RUNS, SLOW_RUNS = 9, 3
+RUNS = 9
+FEWER_RUNS = {2.0: 3, 10.0: 1}  # a turn longer than so many seconds is taken so often
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,14 @@ class Rival:
         fitting = [s for s in SLICES if s * step <= WHOLE_SECONDS and s <= self.steps_per_epoch]
         self.slice_steps = None if whole else max(fitting, default=1)
         self.proof_steps = max(1, min(PROOF_STEPS, self.steps_per_epoch, int(PROOF_SECONDS / step)))
-        self.slow = step * (self.slice_steps or 1) > SLOW_SECONDS
+        self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
         self.share = 0.0
 
     def _step_seconds(self):
         """Seconds of a step, compilation and first touch apart."""
-        self._worker.call("train", steps=1)
+        first = self._worker.call("train", steps=1)["seconds"]
+        if first > max(FEWER_RUNS):
+            return first
         step = self._worker.call("train", steps=1)["seconds"]
         several = min(PROOF_STEPS, self.steps_per_epoch)
         if step * several > WHOLE_SECONDS:
@@ -76,8 +78,12 @@ class Rival:
         self._worker.call("restart")
         losses = np.array(self._worker.call("train", steps=self.proof_steps)["losses"])
         reference, bound = reference[: self.proof_steps], bound[: self.proof_steps]
-        check_agreement(losses, reference, bound, f"{self.system.engine} ({self.system.form})")
-        self.share = max(self.share, float(np.max(np.abs(losses - reference) / bound)))
+        share = check_agreement(losses, reference, bound, f"{self.system.engine} ({self.system.form})")
+        self.share = max(self.share, share)
+
+    def runs(self, wanted):
+        """Turns to take, where `wanted` would do for a fast one."""
+        return min([wanted, *(runs for limit, runs in FEWER_RUNS.items() if self.turn_seconds > limit)])
 
     def turn(self):
         """One timed turn; seconds."""
@@ -129,11 +135,11 @@ def measure(workload, batch_size=128, runs=RUNS, systems=SYSTEMS):
             rivals[f"{system.engine} ({system.form})"] = rival
         _prove(rivals, work)
         for rival in rivals.values():
-            if not rival.slow:
-                rival.turn()
-        turns = {name: min(runs, SLOW_RUNS) if rival.slow else runs for name, rival in rivals.items()}
+            if rival.turn_seconds < min(FEWER_RUNS):
+                rival.turn()  # an epoch's graph is captured at its first launch
+        turns = {name: rival.runs(runs) for name, rival in rivals.items()}
         seconds = interleave({name: rival.turn for name, rival in rivals.items()}, turns)
-        _prove(rivals, work)
+        _prove({name: rival for name, rival in rivals.items() if rival.turn_seconds < max(FEWER_RUNS)}, work)
     return [_record(work, batch_size, rivals[name], seconds[name], steps * batch_size) for name in rivals]
 
 

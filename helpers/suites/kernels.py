@@ -6,9 +6,8 @@ Knows what `layerwise` shows of its step; must not learn how a kernel works.
 import numpy as np
 
 from helpers.benchmark import MeasurementError, time_kernel
-from helpers.device import device_properties
+from helpers.device import device_properties, gpu_available
 from helpers.engines import make_engine
-from helpers.lowering import lower
 from helpers.roofline import floor, operation_work
 from helpers.suites.workloads import CIFAR_SHAPES, make_workload
 
@@ -18,6 +17,8 @@ PASSES = {"_forward": "forward", "_input_gradient": "input gradient", "_weight_g
 
 def cells(quick):
     """One cell a network; `quick` takes the tiny one."""
+    if not gpu_available():
+        return {}
     if quick:
         return {"tiny": lambda _: measure({"network": "tiny", "dataset": "synthetic"}, batch_size=8, runs=2)}
     return {
@@ -47,11 +48,7 @@ def measure(workload, batch_size=128, runs=9):
     before = _first_losses(engine)
     base = {"experiment": "kernel_time", "system": "layerwise", "network": work.network.name, "dataset": work.label}
     base |= {"batch_size": batch_size, "precision": "fp32"}
-    tensors = engine.program if hasattr(engine, "program") else lower(work.network)
-    records = [
-        {**base, **_measure_one(op, kernel, launchable, arrays, tensors, batch_size, runs)}
-        for op, kernel, launchable, arrays in engine.kernels
-    ]
+    records = [{**base, **_measure_one(launch, engine.step.program, batch_size, runs)} for launch in engine.kernels]
     if not np.array_equal(before, _first_losses(engine)):
         raise MeasurementError("the losses changed while kernels were timed: a kernel leaves something behind")
     return records
@@ -67,7 +64,8 @@ def pass_name(kind):
     return next((words for end, words in PASSES.items() if kind.endswith(end)), kind.replace("_", " "))
 
 
-def _measure_one(op, kernel, launchable, arrays, program, batch_size, runs):
+def _measure_one(launch, program, batch_size, runs):
+    op, kernel, launchable, arrays = launch
     work, properties = operation_work(op, program, batch_size), device_properties()
     timing, least = time_kernel(launchable, arrays, runs=runs, work=work), floor(work, properties)
     record = {

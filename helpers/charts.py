@@ -1,0 +1,212 @@
+"""The frame of every chart: sizes, title, labels, how numbers are written, alternative text, small PNG files.
+
+Knows matplotlib and figure_style; must not learn what is drawn. No pyplot: nothing here changes global state.
+"""
+
+import io
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from PIL import Image
+
+from helpers.figure_style import FAINT, INK, MUTED, STYLE
+
+FIGURES = Path(__file__).resolve().parents[1] / "figures"
+SEPARATOR = " \u00b7 "  # between the parts of a note
+WIDTH, DPI, LARGEST_FILE = 8.0, 144, 80_000  # inches, dots an inch, bytes
+MARGIN = 0.1  # inches at the left and right
+
+
+class Chart:
+    """A matplotlib `figure` with its alternative text, `alt`; a notebook shows both.
+
+    No subclass of Figure: notebooks draw those themselves and drop the text.
+    """
+
+    def __init__(self, figure, alt):
+        self.figure, self.alt = figure, alt
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"image/png": png_bytes(self.figure)}, {"image/png": {"alt": self.alt, "width": int(WIDTH * 100)}}
+
+
+def png_bytes(figure):
+    """PNG of a figure in at most 256 colours, so that it stays small; the same figure gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is larger than 80 KB: then it holds too much for one claim.
+    """
+    buffer, small = io.BytesIO(), io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    if small.tell() > LARGEST_FILE:
+        raise ValueError(f"the figure takes {small.tell()} bytes, more than {LARGEST_FILE}; show less in it")
+    return small.getvalue()
+
+
+def save_figure(figure, name, folder=FIGURES):
+    """Write a figure to figures/<name>.png, at most 80 KB.
+
+    Parameters
+    ----------
+    figure : Chart, or matplotlib Figure with the attribute `alt`
+    name : str
+    folder : path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        If the figure has no alternative text, or does not get small enough.
+    """
+    if not getattr(figure, "alt", ""):
+        raise ValueError(f"figure {name!r} has no alternative text; set its attribute alt to one sentence")
+    path, data = Path(folder) / f"{name}.png", png_bytes(getattr(figure, "figure", None) or figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def text_width(text, size, weight="normal"):
+    """Inches that `text` takes at `size` points."""
+    font = FontProperties(family=STYLE["font.family"], size=size, weight=weight)
+    return TextPath((0, 0), text.replace("$", ""), prop=font).get_extents().width / 72 if text.strip() else 0.0
+
+
+def wrap(text, separator, size, weight="normal"):
+    """Lines of `text` that fit a chart's width, broken only at `separator`."""
+    lines = []
+    for part in text.split(separator) if text else ():
+        longer = f"{lines[-1]}{separator}{part}" if lines else part
+        if lines and text_width(longer, size, weight) <= WIDTH - 2 * MARGIN:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
+
+
+def new_chart(height, title, note=""):
+    """An empty chart with its title and a line of conditions.
+
+    Parameters
+    ----------
+    height : float
+        Inches below the title.
+    title, note : str
+        The claim, and what held when it was measured; wrapped to the width.
+
+    Returns
+    -------
+    Chart
+        Free from the bottom up to `height`; its `alt` says title and note.
+    """
+    titles, notes = wrap(title, " ", 12.5, "bold"), wrap(note, SEPARATOR, 8.8)
+    head = 0.14 + 0.235 * len(titles) + 0.17 * len(notes) + 0.12
+    whole = height + head
+    with matplotlib.rc_context(STYLE):
+        figure, left = Figure(figsize=(WIDTH, whole)), MARGIN / WIDTH
+        figure.text(left, 1 - 0.12 / whole, "\n".join(titles), fontsize=12.5, fontweight="bold", va="top", color=INK)
+        below = 1 - (0.17 + 0.235 * len(titles)) / whole
+        figure.text(left, below, "\n".join(notes), fontsize=8.8, va="top", color=MUTED)
+    return Chart(figure, ". ".join(part for part in (title, note) if part) + ".")
+
+
+def place(chart, left, bottom, width, height):
+    """Axes at a place given in inches from the lower left corner, without a frame."""
+    total = chart.figure.get_figheight()
+    with matplotlib.rc_context(STYLE):
+        axes = chart.figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(axis="both", length=0)
+    return axes
+
+
+def bar_chart(names, title, note, row=0.4, size=10.0, scale=False):
+    """A chart of horizontal bars, first name on top, and its axes; `scale` leaves room for a scale below."""
+    foot, left = 0.34 if scale else 0.1, MARGIN + 0.08 + max(text_width(name, size) for name in names)
+    chart = new_chart(foot + row * len(names), title, note)
+    axes = place(chart, left, foot, WIDTH - left - MARGIN, row * len(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names, color=INK, fontsize=size)
+    if scale:
+        axes.tick_params(axis="x", labelsize=8.5)
+        axes.grid(axis="x", color=FAINT, lw=0.8)
+        axes.set_axisbelow(True)
+    else:
+        axes.set_xticks([])
+    return chart, axes
+
+
+def label_bar(axes, end, row, strong, weak="", size=10.0):
+    """Write a value in bold and a remark beside the end of a bar."""
+    text = axes.annotate(strong, (end, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=size,
+                         fontweight="bold", color=INK)  # fmt: skip
+    if weak:
+        axes.annotate(weak, (1, 0.5), xycoords=text, xytext=(7, 0), textcoords="offset points", va="center",
+                      fontsize=size - 1, color=MUTED)  # fmt: skip
+
+
+def show_time(value, unit):
+    """A time with three digits and a unit that fits, e.g. 31.4 ms, 2.05 s, 1.40 h."""
+    seconds = value * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+    for limit, factor, name in ((1e-3, 1e6, "\u00b5s"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")):
+        if seconds < limit:
+            return f"{_digits(seconds * factor)} {name}"
+    return f"{_digits(seconds / 3600)} h"
+
+
+def _digits(value):
+    """Three significant digits, thousands with a comma."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def show_ratio(ratio):
+    """A ratio with its cross; small ones with a digit more, those below 1 as a fraction."""
+    if ratio < 0.95:
+        return f"1/{show_ratio(1 / ratio)}"[:-1]
+    return f"{ratio:,.0f}\u00d7" if ratio >= 19.5 else f"{ratio:.1f}\u00d7"
+
+
+def show_share(share, digits=0):
+    """A share of 1 in per cent."""
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def checked(records, experiment):
+    """`records` as a list; raises ValueError where there are none or a number is not finite."""
+    records = list(records)
+    if not records:
+        raise ValueError(f"no records of {experiment}; measure them first: python -m helpers.benchmark")
+    for record in records:
+        for key in ("median", "min", "max"):
+            if not np.isfinite(record[key]):
+                raise ValueError(f"{key} of {record.get('form', experiment)} is {record[key]}; measure it again")
+    return records
+
+
+def conditions(records, *more, runs=True):
+    """What held for all records: card, batch, precision, number of runs, and `more`; one line."""
+    parts = [records[0].get("gpu")]
+    for key, words in (("batch_size", "batch {}"), ("precision", "{}")):
+        values = {record[key] for record in records if key in record}
+        parts += [words.format(values.pop())] if len(values) == 1 else []
+    counts = sorted({record["runs"] for record in records})
+    if runs and counts[-1] > 1:
+        parts.append(f"median of {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} runs")
+    return SEPARATOR.join(part for part in (*parts, *more) if part)
+
+
+def add_list(chart, names, texts):
+    """Add what the bars say to the alternative text; returns the chart."""
+    chart.alt += " " + "; ".join(f"{name}: {text}" for name, text in zip(names, texts)) + "."
+    return chart

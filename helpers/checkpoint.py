@@ -1,0 +1,99 @@
+"""Checkpoints: named arrays and the description of what they belong to, in one safetensors file.
+
+Knows network and optimizer descriptions; must not learn about engines, devices or the training loop.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
+from helpers.network import Network
+from helpers.optimizers import SGD
+
+FORMAT = "cnn-from-scratch checkpoint 1"
+LAYERS = {cls.__name__: cls for cls in (Conv, Pool, ReLU, Flatten, Dense)}
+
+
+def describe_network(network):
+    """`network` as a plain dict of JSON values."""
+    layers = [{"layer": type(layer).__name__, **asdict(layer)} for layer in network.layers]
+    return {"name": network.name, "input_shape": list(network.input_shape), "layers": layers}
+
+
+def build_network(description):
+    """The Network that `describe_network` described."""
+    layers = []
+    for entry in description["layers"]:
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items() if key != "layer"}
+        layers.append(LAYERS[entry["layer"]](**values))
+    return Network(tuple(description["input_shape"]), layers, description["name"])
+
+
+def describe_optimizer(optimizer):
+    """`optimizer` as a plain dict of JSON values; a schedule, which is a function, becomes None."""
+    rate = optimizer.learning_rate
+    return {"learning_rate": None if callable(rate) else float(rate), "momentum": float(optimizer.momentum)}
+
+
+def build_optimizer(description):
+    """The SGD that `describe_optimizer` described; ValueError where it had a schedule."""
+    if description["learning_rate"] is None:
+        raise ValueError("the checkpoint was trained with a learning-rate schedule; pass optimizer=SGD(schedule, ...)")
+    return SGD(**{field.name: description[field.name] for field in fields(SGD)})
+
+
+def save_checkpoint(path, state, description):
+    """Write named arrays and a description; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced if it exists.
+    state : dict of str to ndarray
+    description : dict
+        JSON values.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(state, partial, metadata={"format": FORMAT, "description": json.dumps(description)})
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def load_checkpoint(path):
+    """Read what `save_checkpoint` wrote.
+
+    Returns
+    -------
+    state : dict of str to ndarray
+    description : dict
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is no checkpoint of this project; one sentence.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}; Trainer.save(path) writes one")
+    try:
+        with safe_open(str(path), "numpy") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file ({error}); save the checkpoint again") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}, as Trainer.save writes it"
+        )
+    return state, json.loads(metadata["description"])

@@ -1,0 +1,121 @@
+"""Measurement files and the sentences made of them."""
+
+import json
+import math
+
+import pytest
+
+from helpers import report, results
+from helpers.results import compare, find_record, find_records, read_results, write_results
+
+ENVIRONMENT = {"gpu": "NVIDIA T4", "date": "2026-01-02", "code_digest": "0"}
+RECORD = {
+    "experiment": "epoch_time",
+    **{"system": "layerwise", "form": "epoch graph", "network": "lenet5", "dataset": "mnist"},
+    **{"batch_size": 128, "precision": "fp32", "unit": "ms", "median": 25.0, "runs": 9},
+}
+LOOPS = RECORD | {"system": "loops", "form": "njit, one core", "median": 50_000.0, "scaled": True}
+
+
+@pytest.fixture
+def records(tmp_path):
+    path = write_results("epoch", [LOOPS, RECORD], ENVIRONMENT, tmp_path)
+    assert path.name == "t4-epoch.json" and [p.name for p in tmp_path.iterdir()] == [path.name]
+    return read_results(tmp_path)
+
+
+def test_read_back_with_its_origin(records):
+    assert [r["system"] for r in records] == ["loops", "layerwise"]
+    assert records[0] == LOOPS | {"gpu": "NVIDIA T4", "date": "2026-01-02", "suite": "epoch"}
+    assert find_record(records, system="fused") is None
+
+
+def test_the_latest_card_unless_this_one_was_measured(records, monkeypatch):
+    newer = [record | {"gpu": "NVIDIA H100 80GB HBM3", "date": "2026-02-01"} for record in records]
+    both = records + newer
+    monkeypatch.setattr(results, "card_name", lambda: None)
+    assert {r["gpu"] for r in find_records(both)} == {"NVIDIA H100 80GB HBM3"}
+    monkeypatch.setattr(results, "card_name", lambda: "NVIDIA T4")
+    assert {r["gpu"] for r in find_records(both)} == {"NVIDIA T4"}
+    assert len(find_records(both, gpu="NVIDIA H100 80GB HBM3")) == 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_file_with_a_value_that_is_no_number(tmp_path, value):
+    with pytest.raises(ValueError, match="median of epoch_time by layerwise is (nan|inf); measure it again"):
+        write_results("epoch", [RECORD | {"median": value}], ENVIRONMENT, tmp_path)
+    with pytest.raises(ValueError, match="lacks unit"):
+        write_results("epoch", [{"experiment": "a", "system": "b"}], ENVIRONMENT, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = write_results("epoch", [RECORD], ENVIRONMENT, tmp_path)
+    before = path.read_text()
+    monkeypatch.setattr(results.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_results("epoch", [LOOPS], ENVIRONMENT, tmp_path)
+    assert path.read_text() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"environment": {}, "records": []}', "[1]"])
+def test_damaged_file(tmp_path, content):
+    (tmp_path / "t4-epoch.json").write_text(content)
+    with pytest.raises(ValueError, match="t4-epoch.json is no measurement file"):
+        read_results(tmp_path)
+
+
+def test_compare(records):
+    loops, layerwise = records
+    assert compare(loops, layerwise)["ratio"] == 2000
+    assert compare(loops, None) is None
+    with pytest.raises(ValueError, match="units differ: ms and s"):
+        compare(loops, layerwise | {"unit": "s"})
+
+
+def test_sentences(records, capsys):
+    report.say("{system} takes {median:.1f} {unit}, {baseline[system]} {ratio:,.0f} times as long.", compare(*records))
+    report.say("{median}", None)
+    report.say_each("{system}", [])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["layerwise takes 25.0 ms, loops 2,000 times as long.", report.NOT_MEASURED, report.NOT_MEASURED]
+    with pytest.raises(KeyError, match="the sentence asks for 'mean'; the record holds gpu"):
+        report.say("{mean}", records[0])
+
+
+def test_readme_parts(records):
+    assert "takes 25.0 ms on one NVIDIA T4" in report.headline(records)
+    assert "2,000 times faster than compiled sequential loops on one core" in report.headline(records)
+    assert "| lenet5 | mnist | `loops` | njit, one core (scaled from a slice) | 50,000.0 ms |" in report.epoch_table(
+        records
+    )
+    text = "a\n<!-- headline -->\nold\n<!-- /headline -->\n<!-- epochs -->\n<!-- /epochs -->\nz"
+    filled = report.filled_readme(text, records)
+    assert "old" not in filled and filled.startswith("a\n") and report.filled_readme(filled, records) == filled
+    with pytest.raises(ValueError, match="expected one pair of the markers"):
+        report.fill("no marker", "headline", "")
+
+
+def test_readme_shows_the_committed_measurements(monkeypatch):
+    monkeypatch.setattr(results, "card_name", lambda: None)
+    text = (results.ROOT / "README.md").read_text(encoding="utf-8")
+    assert report.filled_readme(text) == text, "run python -m helpers.report readme"
+
+
+def test_committed_measurements_are_of_todays_code():
+    assert results.stale_files() == [], "run the suites again: python -m helpers.benchmark SUITE"
+
+
+def test_environment_says_where_and_with_what():
+    environment = results.describe_environment()
+    assert environment["packages"]["numpy"] and environment["cores"] >= 1 and environment["code_digest"]
+    json.dumps(environment)
+
+
+@pytest.mark.parametrize(
+    "card, short",
+    [("NVIDIA H100 80GB HBM3", "h100"), ("Tesla T4", "t4"), ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+     ("NVIDIA A100-SXM4-40GB", "a100"), (None, "cpu")],
+)  # fmt: skip
+def test_short_names(card, short):
+    assert results.short_name(card) == short

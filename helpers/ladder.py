@@ -163,6 +163,7 @@ class Ladder:
         rows = [r for r in self.records() if r["form"] in names and set(WIDE) <= set(r)]
         if not rows:
             print("Registers and instructions need a GPU; they have not been counted on any card yet.")
+            return None
         return pd.DataFrame(rows, columns=["form", "registers", *WIDE]).set_index("form")
 
     def save(self):

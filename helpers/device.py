@@ -28,9 +28,11 @@ def device_function(function):
         function.py_func = function
         return cuda.jit(device=True)(function)
     try:
-        return cuda.jit(device=True, forceinline=True)(function)
+        dispatcher = cuda.jit(device=True, forceinline=True)(function)
     except (TypeError, KeyError):
-        return cuda.jit(device=True)(function)
+        dispatcher = cuda.jit(device=True)(function)
+    dispatcher.py_func = function  # of an unrolled function, Numba has copied the attribute py_func: the original
+    return dispatcher
 
 
 def driver_api():

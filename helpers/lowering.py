@@ -9,6 +9,7 @@ in its window (row-major, uint8). Flatten is no operation: its tensor is read in
 
 from dataclasses import dataclass, replace
 
+from helpers.geometry import PoolGeometry
 from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
 from helpers.network import Network, Parameter
 
@@ -30,7 +31,8 @@ class Op:
     """One operation: reads tensors `inputs`, writes `outputs`, at a fixed geometry.
 
     `activation` ("relu") is applied by a forward operation to its output; `mask` names a tensor and an input
-    gradient is multiplied by (tensor > 0): the two things that `fuse_relu` moves into their neighbours.
+    gradient is multiplied by (tensor > 0): the two things that `fuse_relu` moves into their neighbours. `pool` is the
+    pooling that `fuse_pool` puts behind a convolution.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Op:
     parameters: tuple[Parameter, ...] = ()
     activation: str | None = None
     mask: str | None = None
+    pool: PoolGeometry | None = None
 
 
 @dataclass(frozen=True)
@@ -179,3 +182,41 @@ def _fuse_backward(ops, relu, keep):
             ops.remove(relu)
             return True
     return False
+
+
+LARGEST_FUSED_WINDOW = 16  # cells that a thread holds in registers at once
+
+
+def fuse_pool(program, keep=frozenset()):
+    """Join each convolution with the max-pooling behind it (after `fuse_relu`): "conv_pool_forward".
+
+    The convolution's own output then never exists, so nothing else may read it: the pooling's gradient needs only the
+    winners and, as its mask, the pooled tensor. Joined are windows that do not overlap, without padding, one plane
+    deep and of at most LARGEST_FUSED_WINDOW cells. Operations whose kind is in `keep` stay as they are.
+
+    Returns
+    -------
+    Program
+        With equal arithmetic; poolings that cannot join stay as they are.
+    """
+    ops, tensors = list(program.ops), dict(program.tensors)
+    for pool in program.forward:
+        source = next((op for op in ops if op.outputs == pool.inputs and op.kind == "conv_forward"), None)
+        if source is None or {source.kind, pool.kind} & keep or not _pools_in_registers(pool) or _readers(ops, source.outputs[0]) != [pool]:
+            continue
+        joined = replace(source, kind="conv_pool_forward", outputs=pool.outputs, pool=pool.geometry)
+        ops[ops.index(source)] = joined
+        ops.remove(pool)
+        del tensors[source.outputs[0]]
+    return Program(program.network, tensors, tuple(ops))
+
+
+def _readers(ops, tensor):
+    return [op for op in ops if tensor in op.inputs or op.mask == tensor]
+
+
+def _pools_in_registers(op):
+    """Whether `op` is a max-pooling of disjoint, unpadded, flat windows that fit a thread."""
+    window = op.geometry.window if op.kind == "pool_forward" and op.geometry.mode == "max" else (2, 1, 1)
+    apart = window[0] == 1 and window[1] * window[2] <= LARGEST_FUSED_WINDOW
+    return apart and op.geometry.stride == window and op.geometry.padding == (0, 0, 0)

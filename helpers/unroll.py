@@ -2,7 +2,9 @@
 
 `@unrolled` rewrites the function's syntax tree: a `for i in unroll(n)` is repeated with i a constant, and
 `acc = registers(4, 8)` becomes 32 scalar variables, which the compiler keeps in registers. An `if` whose test is
-then a constant loses its dead branch. Interpreted (simulator, tracer) the marks mean `range` and a small array.
+then a constant loses its dead branch. A tile named whole is the tuple of its variables: so device functions take and
+return tiles, and unpack them by `acc = tile_of(sums, 4, 8)`. Interpreted (simulator, tracer) the marks mean `range` and
+a small array.
 Knows nothing of CUDA.
 """
 
@@ -12,6 +14,7 @@ import inspect
 import itertools
 import linecache
 import textwrap
+import types
 
 import numpy as np
 
@@ -21,6 +24,11 @@ unroll = range
 def registers(*shape):
     """Interpreted twin of a register tile: a float32 array of `shape`, NaN until written."""
     return np.full(shape, np.nan, np.float32)
+
+
+def tile_of(values, *shape):
+    """Register tile of `shape` that a function was given whole; interpreted, a view of the array itself."""
+    return values.reshape(shape)
 
 
 _counter = itertools.count()
@@ -41,7 +49,8 @@ def unrolled(function):
     definition = tree.body[0]
     definition.decorator_list = []
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
-    constants = {name: value for name, value in scope.items() if name not in function.__code__.co_varnames}
+    local = function.__code__.co_varnames  # a local name hides a constant; what a module offers (cuda.blockIdx) is none
+    constants = {k: v for k, v in scope.items() if k not in local and not isinstance(v, types.ModuleType)}
     definition.body = _Unroller(constants, function.__name__).block(definition.body)
     ast.fix_missing_locations(tree)
     text = ast.unparse(tree)
@@ -93,12 +102,24 @@ class _Unroller(ast.NodeTransformer):
             shape = tuple(int(self.constant(a, "the shape")) for a in node.value.args)
             self.tiles[node.targets[0].id] = shape
             return None
+        if _called(node.value) == "tile_of":
+            values, *sizes = node.value.args
+            self.tiles[node.targets[0].id] = tuple(int(self.constant(a, "the shape")) for a in sizes)
+            return ast.copy_location(ast.Assign([self.visit(node.targets[0])], values), node)
         return self.generic_visit(node)
 
-    def visit_Subscript(self, node):
-        node = self.generic_visit(node)
-        if not isinstance(node.value, ast.Name) or node.value.id not in self.tiles:
+    def visit_Name(self, node):
+        """A tile named whole: the tuple of its variables."""
+        if node.id not in self.tiles:
             return node
+        indices = itertools.product(*map(range, self.tiles[node.id]))
+        names = [ast.Name("_".join(map(str, (node.id, *index))), node.ctx) for index in indices]
+        return ast.copy_location(ast.Tuple(names, node.ctx), node)
+
+    def visit_Subscript(self, node):
+        if not isinstance(node.value, ast.Name) or node.value.id not in self.tiles:
+            return self.generic_visit(node)
+        node.slice = self.visit(node.slice)
         index = self.constant(node.slice, "the register index")
         index = index if isinstance(index, tuple) else (index,)
         shape = self.tiles[node.value.id]

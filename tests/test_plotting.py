@@ -6,6 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.charts import show_ratio, show_time, text_width, wrap
@@ -154,6 +155,12 @@ def test_a_chart_shows_itself_with_its_text_in_notebooks():
     json.dumps(metadata)
 
 
+def test_a_matplotlib_figure_with_a_text_is_saved_too(tmp_path):
+    figure = Figure(figsize=(4, 2))
+    figure.alt = "An empty frame."
+    assert Image.open(save_figure(figure, "frame", tmp_path)).size == (576, 288)
+
+
 def test_a_figure_without_text_or_too_large_is_refused(tmp_path):
     chart = plot_time_shares({"a": 1.0})
     chart.alt = ""
@@ -176,7 +183,7 @@ def test_times_have_three_digits(value, unit, text):
 
 def test_ratios_and_lines():
     assert [show_ratio(r) for r in (764.2, 14.52, 1 / 267)] == ["764\u00d7", "14.5\u00d7", "1/267"]
-    lines = wrap(" ".join(["word"] * 60), " ", 12.5, "bold")
+    lines = wrap(" ".join(["word"] * 24), " ", 12.5, "bold")
     assert len(lines) > 1 and max(text_width(line, 12.5, "bold") for line in lines) <= 7.8
 
 

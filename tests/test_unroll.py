@@ -1,5 +1,9 @@
 """Unrolled functions compute what their loops say, and refuse what is not a constant."""
 
+import ast
+import inspect
+import math
+
 import numpy as np
 import pytest
 
@@ -36,9 +40,6 @@ def test_unrolled_equals_interpreted(rows):
 
 
 def test_no_loop_array_or_constant_branch_is_left():
-    import ast
-    import inspect
-
     tree = ast.parse(inspect.getsource(make(2)))
     assert not [node for node in ast.walk(tree) if isinstance(node, (ast.For, ast.If, ast.Subscript)) and
                 not (isinstance(node, ast.Subscript) and node.value.id == "values")]  # fmt: skip
@@ -73,3 +74,12 @@ def test_a_local_name_is_never_taken_for_a_global_constant():
 
     assert unrolled(body)([3]) == 1
     assert unrolled(body)([4]) == 2
+
+
+def test_what_a_module_offers_is_no_constant():
+    def body():
+        if math.tau > 6:
+            return 1
+        return 2
+
+    assert "math.tau" in inspect.getsource(unrolled(body))

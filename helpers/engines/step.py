@@ -75,7 +75,9 @@ class DeviceStep:
         self._arena = device.empty(self.plan.size, np.uint8)
         kinds = {"float": np.float32, "uint8": np.uint8, "int32": np.int32}
         self.tensors = {
-            name: device.view(self._arena, self.plan.placements[name].offset, self.batch * prod(t.shape), kinds[t.dtype])
+            name: device.view(
+                self._arena, self.plan.placements[name].offset, self.batch * prod(t.shape), kinds[t.dtype]
+            )
             for name, t in self.program.tensors.items()
         }
         channels = self.program.network.input_shape[-1]

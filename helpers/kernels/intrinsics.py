@@ -101,3 +101,9 @@ def quotient(i, n):
 def remainder(i, n):
     """i % n of non-negative integers below 2**32, by a 32-bit division."""
     return np.int64(np.uint32(i) % np.uint32(n))
+
+
+@device_function
+def narrow(i):
+    """A non-negative index below 2**32: what it is computed from then needs 32-bit arithmetic only."""
+    return np.int64(np.uint32(i))

@@ -20,7 +20,7 @@ from helpers.unroll import registers, unroll, unrolled
 def load_batch(op, batch, shape, per_thread=4, most_threads=256):
     """Kernel that writes batch number state[STEP], normalised, and its labels.
 
-    Lane j reads sample pi(STEP * batch + j) where state[SHUFFLE] is 1, else STEP * batch + j, at most the last one.
+    Lane j reads position p = STEP * batch + j, at most the last one: sample pi(p) where state[SHUFFLE] is 1, else p.
 
     Parameters
     ----------
@@ -37,28 +37,28 @@ def load_batch(op, batch, shape, per_thread=4, most_threads=256):
 
     @unrolled
     def body(input, labels, images, all_labels, scale, state):
-        lane, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
+        lane, part, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.blockIdx.y), np.int64(cuda.threadIdx.x)
         chosen = cuda.shared.array(1, int32)
         if thread == 0:
-            position, samples = state[STEP] * np.int64(batch) + lane, np.int64(state[SAMPLES])
+            samples = np.int64(state[SAMPLES])
+            position = min(state[STEP] * np.int64(batch) + lane, samples - 1)
             if state[SHUFFLE] == 1:
-                sample = sample_index(position, samples, state[SEED], state[EPOCH])
-            else:
-                sample = min(position, samples - 1)
-            chosen[0] = sample
-            if cuda.blockIdx.y == 0:
-                labels[lane] = all_labels[sample]
+                position = sample_index(position, samples, state[SEED], state[EPOCH])
+            chosen[0] = position
         cuda.syncthreads()
-        source = np.int64(chosen[0]) * size
-        first = np.int64(cuda.blockIdx.y) * (threads * per_thread) + thread
+        sample = np.int64(chosen[0])
+        label = np.int32(all_labels[sample])
+        first = part * (threads * per_thread) + thread
         value = registers(per_thread)
         for k in unroll(per_thread):  # all reads are in flight before the first write; beyond the image: the last value
             i = min(first + k * threads, size - 1)
             channel = remainder(i, channels)
-            value[k] = np.float32(images[source + i]) * scale[channel] + scale[channels + channel]
+            value[k] = np.float32(images[sample * size + i]) * scale[channel] + scale[channels + channel]
         for k in unroll(per_thread):
             if first + k * threads < size:
                 input[lane * size + first + k * threads] = value[k]
+        if thread == 0 and part == 0:
+            labels[lane] = label
 
     return Kernel("load_batch", body, (batch, parts, 1), (threads, 1, 1))
 

@@ -5,14 +5,16 @@ the threads and the BLAS in use. Must not learn about the card.
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
 import numba
 import numpy as np
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from helpers import loops_kernels, reference
 from helpers.benchmark import MeasurementError, clocked, interleave, summarise
+from helpers.engines.vectorized import SHARE_FLOPS
 from helpers.geometry import ConvGeometry
 from helpers.suites.workloads import NETWORKS
 
@@ -28,17 +30,21 @@ def cells(quick):
     return found
 
 
+def cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def threads():
     """One record of the BLAS that NumPy uses: library, kernel, threads; and the cores of this machine."""
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = {"blas": "unknown", "blas_kernel": "unknown", "blas_threads": cores}
+    facts = {"blas": "unknown", "blas_kernel": "unknown", "blas_threads": cores()}
     if blas:
         facts["blas"] = f"{blas[0]['internal_api']} {blas[0]['version']}"
         facts |= {"blas_kernel": blas[0].get("architecture") or "unknown", "blas_threads": blas[0]["num_threads"]}
     count = facts["blas_threads"]
     base = {"experiment": "threads", "system": "vectorized", "form": "BLAS, all cores", "unit": "threads"}
-    return [{**base, **facts, "cores": cores, "median": count, "min": count, "max": count, "runs": 1}]
+    return [{**base, **facts, "cores": cores(), "median": count, "min": count, "max": count, "runs": 1}]
 
 
 def convolutions(network):
@@ -50,59 +56,89 @@ def _random(shape, generator):
     return generator.standard_normal(shape, np.float32)
 
 
+class Shares:
+    """Runs a function of a part of the batch as engine `vectorized` does: a part a core, BLAS on one thread in each."""
+
+    def __init__(self, network, batch):
+        worth = round(batch * network.training_flops / SHARE_FLOPS)
+        edges = np.linspace(0, batch, max(1, min(worth, cores(), batch)) + 1).astype(int)
+        self._parts = [slice(first, last) for first, last in zip(edges, edges[1:])]
+        self._pool = ThreadPoolExecutor(len(self._parts))
+
+    def clocked(self, function):
+        """A function that runs `function(part)` for all shares and returns the seconds."""
+
+        def timed():
+            if len(self._parts) == 1:  # then BLAS shares the work, as in the engine
+                return clocked(lambda: function(self._parts[0]))()
+            with threadpool_limits(1, "blas"):
+                return clocked(lambda: list(self._pool.map(function, self._parts)))()
+
+        return timed
+
+
 def _passes(geometry, batch):
-    """{pass: (function of the vectorized engine, its matrix product alone)} on random float32 arrays."""
+    """{pass: (the engine's function of a part of the batch, its bare matrix product)} on random float32 arrays."""
     generator = np.random.default_rng(SEED)
     x, dy = (_random((batch, *shape), generator) for shape in (geometry.in_shape, geometry.out_shape))
     w, b = _random(geometry.weight_shape, generator), _random((geometry.out_channels,), generator)
-    taps, rows = prod(geometry.kernel), batch * prod(geometry.out_shape[:3])
-    windows, flat = _random((rows, taps * geometry.in_channels), generator), dy.reshape(rows, -1)
-    weights = w.reshape(-1, geometry.out_channels)
-    # the input gradient multiplies the windows of dy with the flipped kernel: as many products as the input has cells
-    d_windows = _random((batch * prod(geometry.in_shape[:3]), taps * geometry.out_channels), generator)
-    flipped = _random((taps * geometry.out_channels, geometry.in_channels), generator)
+    # the input gradient multiplies windows of dy with the flipped kernel: as many rows as the input has cells
+    taps, inputs, outputs = prod(geometry.kernel), prod(geometry.in_shape[:3]), prod(geometry.out_shape[:3])
+    windows = _random((batch, outputs, taps * geometry.in_channels), generator)
+    d_windows = _random((batch, inputs, taps * geometry.out_channels), generator)
+    weights, flipped = w.reshape(-1, geometry.out_channels), _random((d_windows.shape[2], x.shape[4]), generator)
+
+    def rows(array, part):
+        return array[part].reshape(-1, array.shape[-1])
+
     return {
-        "forward": (lambda: reference.conv_forward(x, w, b, geometry), lambda: windows @ weights),
-        "weight gradient": (lambda: reference.conv_weight_gradient(x, dy, geometry), lambda: windows.T @ flat),
-        "input gradient": (lambda: reference.conv_input_gradient(dy, w, geometry), lambda: d_windows @ flipped),
+        "forward": (lambda p: reference.conv_forward(x[p], w, b, geometry), lambda p: rows(windows, p) @ weights),
+        "weight gradient": (
+            lambda p: reference.conv_weight_gradient(x[p], dy[p], geometry),
+            lambda p: rows(windows, p).T @ rows(dy, p),
+        ),
+        "input gradient": (
+            lambda p: reference.conv_input_gradient(dy[p], w, geometry),
+            lambda p: rows(d_windows, p) @ flipped,
+        ),
     }
 
 
 def gemm_share(network, batch, runs):
     """gemm_rate (GFLOP/s of the bare products) and gemm_share (their time / the engine's) of each layer and pass.
 
-    The last record is the share of the whole network: the sum of the products' times over the sum of the engine's.
+    The bare product is taken in the faster of two ways: whole with all of BLAS's threads, or shared out like the
+    engine's work. The last record is the share of the whole network: the sum of the products' times over the sum of
+    the engine's.
     """
-    records, sums = [], np.zeros(2)
+    records, sums, shares = [], np.zeros(2), Shares(network, batch)
     base = {"network": network.name, "batch_size": batch, "precision": "fp32"}
     for index, (layer, geometry) in enumerate(convolutions(network)):
         for name, (engine, product) in _passes(geometry, batch).items():
             if index == 0 and name == "input gradient":
                 continue  # the first layer has none
-            rivals = {"engine": clocked(engine), "product": clocked(product)}
+            rivals = {"engine": shares.clocked(engine), "shared": shares.clocked(product)}
+            rivals["whole"] = clocked(lambda product=product: product(slice(None)))
             interleave(rivals, 1)
             times = {key: summarise(seconds) for key, seconds in interleave(rivals, runs).items()}
-            key = {**base, "layer": layer, "pass": name, "runs": runs}
-            records += _rate_and_share(key, times, geometry, batch)
-            sums += times["engine"].median, times["product"].median
+            best = min(times["shared"], times["whole"], key=lambda timing: timing.median)
+            records += _rate_and_share({**base, "layer": layer, "pass": name}, times["engine"], best, geometry, batch)
+            sums += times["engine"].median, best.median
     share = {"unit": "share", **dict.fromkeys(("median", "min", "max"), float(sums[1] / sums[0])), "runs": runs}
     total = {"experiment": "gemm_share", "system": "vectorized", "form": "all convolutions", **base, **share}
     print(f"  share of the BLAS rate: {total['median']:.2f}", flush=True)
     return [*records, total]
 
 
-def _rate_and_share(key, times, geometry, batch):
-    engine, product = times["engine"], times["product"]
+def _rate_and_share(key, engine, product, geometry, batch):
     # in the input gradient padding makes more products than the convolution has; the rate is of what BLAS was given
     cells = prod((geometry.in_shape if key["pass"] == "input gradient" else geometry.out_shape)[:3])
-    gflop = 2e-9 * batch * cells * prod(geometry.weight_shape)
-    rate = {"unit": "GFLOP/s", "median": gflop / product.median, "min": gflop / product.max}
-    share = {"unit": "share", "median": product.median / engine.median, "min": product.min / engine.max}
+    gflop, key = 2e-9 * batch * cells * prod(geometry.weight_shape), {**key, "runs": engine.runs}
+    rate = {"median": gflop / product.median, "min": gflop / product.max, "max": gflop / product.min}
+    share = {"median": product.median / engine.median, "min": product.min / engine.max, "max": product.max / engine.min}
     return [
-        {"experiment": "gemm_rate", "system": "BLAS", "form": "product alone", **key, **rate}
-        | {"max": gflop / product.min},
-        {"experiment": "gemm_share", "system": "vectorized", "form": "one pass", **key, **share}
-        | {"max": product.max / engine.min},
+        {"experiment": "gemm_rate", "system": "BLAS", "form": "product alone", **key, "unit": "GFLOP/s", **rate},
+        {"experiment": "gemm_share", "system": "vectorized", "form": "one pass", **key, "unit": "share", **share},
     ]
 
 

@@ -17,6 +17,10 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps):
     which differ in the order of their sums only, plus one float32 ulp of the loss: the least that a loss kept in
     float32 can be off by.
 
+    A float32 activation whose exact value is within rounding of 0, or of its neighbour in a pooling window, can take
+    the other branch; from that step on the gradients differ by far more than rounding, in the runs here as in the
+    engine under test, and at different steps. The chance grows with activations times steps: keep both small.
+
     Parameters
     ----------
     network : Network

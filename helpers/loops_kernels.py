@@ -2,7 +2,8 @@
 
 Arrays are those of reference.py; each function fills its first arguments from the others. Knows arrays only. No
 fast-math: every sum is added in the order written. The innermost loop runs over the axis that lies contiguous in
-memory and adds to independent cells, so that a compiler may vectorise it without changing that order.
+memory and adds to independent cells, so that a compiler may vectorise it without changing that order. Rows are named
+before their loops and cut to the cells that padding leaves, so that no test stands in an inner loop.
 """
 
 import numpy as np
@@ -13,24 +14,28 @@ def conv_forward(y, x, w, b, stride, padding):
     for n in range(y.shape[0]):
         for d in range(y.shape[1]):
             for h in range(y.shape[2]):
+                outputs = y[n, d, h]
                 for v in range(y.shape[3]):
                     for k in range(y.shape[4]):
-                        y[n, d, h, v, k] = b[k]
+                        outputs[v, k] = b[k]
                 for q in range(w.shape[0]):
                     i = d * stride[0] + q - padding[0]
                     for r in range(w.shape[1]):
                         j = h * stride[1] + r - padding[1]
                         if i < 0 or i >= x.shape[1] or j < 0 or j >= x.shape[2]:
                             continue
+                        inputs = x[n, i, j]
                         for s in range(w.shape[2]):
-                            for v in range(y.shape[3]):
-                                u = v * stride[2] + s - padding[2]
-                                if u < 0 or u >= x.shape[3]:
-                                    continue
+                            weights = w[q, r, s]
+                            first = max(0, -((s - padding[2]) // stride[2]))
+                            last = min(y.shape[3], (x.shape[3] - 1 - s + padding[2]) // stride[2] + 1)
+                            written = outputs[first:last]
+                            read = inputs[first * stride[2] + s - padding[2] :: stride[2]]
+                            for v in range(last - first):
                                 for c in range(w.shape[3]):
-                                    value = x[n, i, j, u, c]
+                                    value = read[v, c]
                                     for k in range(w.shape[4]):
-                                        y[n, d, h, v, k] += value * w[q, r, s, c, k]
+                                        written[v, k] += value * weights[c, k]
 
 
 def conv_input_gradient(dx, turned, dy, w, stride, padding):
@@ -45,21 +50,24 @@ def conv_input_gradient(dx, turned, dy, w, stride, padding):
     for n in range(dy.shape[0]):
         for d in range(dy.shape[1]):
             for h in range(dy.shape[2]):
+                outputs = dy[n, d, h]
                 for q in range(w.shape[0]):
                     i = d * stride[0] + q - padding[0]
                     for r in range(w.shape[1]):
                         j = h * stride[1] + r - padding[1]
                         if i < 0 or i >= dx.shape[1] or j < 0 or j >= dx.shape[2]:
                             continue
+                        inputs = dx[n, i, j]
                         for s in range(w.shape[2]):
-                            for v in range(dy.shape[3]):
+                            weights = turned[q, r, s]
+                            first = max(0, -((s - padding[2]) // stride[2]))
+                            last = min(dy.shape[3], (dx.shape[3] - 1 - s + padding[2]) // stride[2] + 1)
+                            for v in range(first, last):
                                 u = v * stride[2] + s - padding[2]
-                                if u < 0 or u >= dx.shape[3]:
-                                    continue
                                 for k in range(w.shape[4]):
-                                    value = dy[n, d, h, v, k]
+                                    value = outputs[v, k]
                                     for c in range(w.shape[3]):
-                                        dx[n, i, j, u, c] += value * turned[q, r, s, k, c]
+                                        inputs[u, c] += value * weights[k, c]
 
 
 def conv_weight_gradient(dw, db, x, dy, stride, padding):
@@ -69,24 +77,28 @@ def conv_weight_gradient(dw, db, x, dy, stride, padding):
     for n in range(dy.shape[0]):
         for d in range(dy.shape[1]):
             for h in range(dy.shape[2]):
+                outputs = dy[n, d, h]
                 for v in range(dy.shape[3]):
                     for k in range(dy.shape[4]):
-                        db[k] += dy[n, d, h, v, k]
+                        db[k] += outputs[v, k]
                 for q in range(dw.shape[0]):
                     i = d * stride[0] + q - padding[0]
                     for r in range(dw.shape[1]):
                         j = h * stride[1] + r - padding[1]
                         if i < 0 or i >= x.shape[1] or j < 0 or j >= x.shape[2]:
                             continue
+                        inputs = x[n, i, j]
                         for s in range(dw.shape[2]):
-                            for v in range(dy.shape[3]):
-                                u = v * stride[2] + s - padding[2]
-                                if u < 0 or u >= x.shape[3]:
-                                    continue
+                            weights = dw[q, r, s]
+                            first = max(0, -((s - padding[2]) // stride[2]))
+                            last = min(dy.shape[3], (x.shape[3] - 1 - s + padding[2]) // stride[2] + 1)
+                            met = outputs[first:last]
+                            read = inputs[first * stride[2] + s - padding[2] :: stride[2]]
+                            for v in range(last - first):
                                 for c in range(dw.shape[3]):
-                                    value = x[n, i, j, u, c]
+                                    value = read[v, c]
                                     for k in range(dw.shape[4]):
-                                        dw[q, r, s, c, k] += value * dy[n, d, h, v, k]
+                                        weights[c, k] += value * met[v, k]
 
 
 def pool_forward(y, winner, x, window, stride, padding, largest):

@@ -202,7 +202,9 @@ def fuse_pool(program, keep=frozenset()):
     ops, tensors = list(program.ops), dict(program.tensors)
     for pool in program.forward:
         source = next((op for op in ops if op.outputs == pool.inputs and op.kind == "conv_forward"), None)
-        if source is None or {source.kind, pool.kind} & keep or not _pools_in_registers(pool) or _readers(ops, source.outputs[0]) != [pool]:
+        if source is None or not _pools_in_registers(pool) or {source.kind, pool.kind} & keep:
+            continue
+        if _readers(ops, source.outputs[0]) != [pool]:
             continue
         joined = replace(source, kind="conv_pool_forward", outputs=pool.outputs, pool=pool.geometry)
         ops[ops.index(source)] = joined

@@ -16,7 +16,8 @@ SIZES = {
     "epochs": (1, 5, 10),
     "agreement_steps": (3, 20, 20),  # steps over which the engines' losses are compared
     "loops_samples": (256, 1_280, 2_560),  # training samples for the sequential loops on one core
-    "vectorized_samples": (1_280, 12_800, 60_000),
+    "vectorized_samples": (6_400, 12_800, 60_000),
+    "vectorized_epochs": (3, 5, 10),
     "gradient_check_values": (10, 30, 30),  # weights perturbed a layer
     "kernel_batch": (2, 128, 128),  # images a kernel of a ladder works on
     "timing_runs": (3, 9, 9),

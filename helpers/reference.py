@@ -26,11 +26,15 @@ def contract(a, b, reverse=False, out=None):
     return np.matmul(a[:, ::-1], b[::-1], out=out) if reverse else np.matmul(a, b, out=out)
 
 
-def _correlate(x, weights, geometry, reverse):
-    """Windows of x times weights (kd * kh * kw * C, K), chunk by chunk; (N, D', H', W', K)."""
+def _correlate(x, weights, geometry, reverse, bias=None):
+    """Windows of x times weights (kd * kh * kw * C, K), plus bias, chunk by chunk; (N, D', H', W', K)."""
     y = np.empty((len(x), *geometry.out_shape), x.dtype)
+    # one bias for every value of an image row: NumPy adds long rows faster than many of K values
+    row = None if bias is None else np.tile(bias, geometry.out_shape[2])
     for part in image_chunks(len(x), geometry, x.itemsize):
         contract(gather_windows(x[part], geometry), weights, reverse, out=y[part].reshape(-1, weights.shape[1]))
+        if row is not None:
+            y[part].reshape(-1, len(row))[:] += row
     return y
 
 
@@ -48,9 +52,7 @@ def conv_forward(x, w, b, geometry, reverse=False):
     -------
     ndarray, shape (N, D', H', W', K)
     """
-    y = _correlate(x, w.reshape(-1, geometry.out_channels), geometry, reverse)
-    y += b
-    return y
+    return _correlate(x, w.reshape(-1, geometry.out_channels), geometry, reverse, b)
 
 
 def conv_input_gradient(dy, w, geometry, reverse=False):
@@ -145,7 +147,8 @@ def pool_forward(x, geometry):
     y = padded[taps[0]].copy()
     winner = np.zeros(y.shape, np.uint8)
     for index, tap in enumerate(taps[1:], start=1):
-        np.copyto(winner, np.uint8(index), where=padded[tap] > y)
+        # a later index is larger, so the maximum replaces the winner just where this cell is larger
+        np.maximum(winner, (padded[tap] > y) * np.uint8(index), out=winner)
         np.maximum(y, padded[tap], out=y)
     return y, winner
 

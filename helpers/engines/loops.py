@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from helpers import loops_kernels
-from helpers.engines.host import HostEngine
+from helpers.engines.host import HostEngine, poisoned
 
 # Without fast-math: the compiler keeps the order of every sum, so both forms do the same arithmetic.
 compiled_kernel = cache(numba.njit)
@@ -32,29 +32,29 @@ class LoopOperations:
         return compiled_kernel(function) if self.compiled else function
 
     def conv_forward(self, x, w, b, geometry):
-        y = _poisoned((len(x), *geometry.out_shape), x.dtype)
+        y = poisoned((len(x), *geometry.out_shape), x.dtype)
         self._kernel("conv_forward")(y, x, w, b, geometry.stride, geometry.padding)
         return y
 
     def conv_input_gradient(self, dy, w, geometry):
-        dx = _poisoned((len(dy), *geometry.in_shape), dy.dtype)
-        turned = _poisoned((*geometry.kernel, geometry.out_channels, geometry.in_channels), w.dtype)
+        dx = poisoned((len(dy), *geometry.in_shape), dy.dtype)
+        turned = poisoned((*geometry.kernel, geometry.out_channels, geometry.in_channels), w.dtype)
         self._kernel("conv_input_gradient")(dx, turned, dy, w, geometry.stride, geometry.padding)
         return dx
 
     def conv_weight_gradient(self, x, dy, geometry):
-        dw, db = _poisoned(geometry.weight_shape, x.dtype), _poisoned((geometry.out_channels,), x.dtype)
+        dw, db = poisoned(geometry.weight_shape, x.dtype), poisoned((geometry.out_channels,), x.dtype)
         self._kernel("conv_weight_gradient")(dw, db, x, dy, geometry.stride, geometry.padding)
         return dw, db
 
     def pool_forward(self, x, geometry):
-        y, largest = _poisoned((len(x), *geometry.out_shape), x.dtype), geometry.mode == "max"
+        y, largest = poisoned((len(x), *geometry.out_shape), x.dtype), geometry.mode == "max"
         winner = np.full(y.shape, 0xAA, np.uint8)
         self._kernel("pool_forward")(y, winner, x, geometry.window, geometry.stride, geometry.padding, largest)
         return y, winner if largest else None
 
     def pool_input_gradient(self, dy, winner, geometry):
-        dx = _poisoned((len(dy), *geometry.in_shape), dy.dtype)
+        dx = poisoned((len(dy), *geometry.in_shape), dy.dtype)
         place = geometry.window, geometry.stride, geometry.padding
         if winner is None:
             self._kernel("average_pool_input_gradient")(dx, dy, *place)
@@ -63,33 +63,33 @@ class LoopOperations:
         return dx
 
     def dense_forward(self, x, w, b, geometry=None):
-        y = _poisoned((len(x), len(b)), x.dtype)
+        y = poisoned((len(x), len(b)), x.dtype)
         self._kernel("dense_forward")(y, x.reshape(len(x), -1), w, b)
         return y
 
     def dense_input_gradient(self, dy, w, geometry=None):
-        dx, turned = _poisoned((len(dy), len(w)), dy.dtype), _poisoned(w.shape[::-1], w.dtype)
+        dx, turned = poisoned((len(dy), len(w)), dy.dtype), poisoned(w.shape[::-1], w.dtype)
         self._kernel("dense_input_gradient")(dx, turned, dy, w)
         return dx
 
     def dense_weight_gradient(self, x, dy, geometry=None):
         x = x.reshape(len(x), -1)
-        dw, db = _poisoned((x.shape[1], dy.shape[1]), x.dtype), _poisoned((dy.shape[1],), x.dtype)
+        dw, db = poisoned((x.shape[1], dy.shape[1]), x.dtype), poisoned((dy.shape[1],), x.dtype)
         self._kernel("dense_weight_gradient")(dw, db, x, dy)
         return dw, db
 
     def relu_forward(self, x):
-        y = _poisoned(x.shape, x.dtype)
+        y = poisoned(x.shape, x.dtype)
         self._kernel("relu_forward")(y.reshape(-1), x.reshape(-1))
         return y
 
     def relu_input_gradient(self, dy, y):
-        dx = _poisoned(dy.shape, dy.dtype)
+        dx = poisoned(dy.shape, dy.dtype)
         self._kernel("relu_input_gradient")(dx.reshape(-1), dy.reshape(-1), y.reshape(-1))
         return dx
 
     def softmax_cross_entropy(self, logits, labels, batch=None):
-        loss, d_logits = _poisoned((len(logits),), logits.dtype), _poisoned(logits.shape, logits.dtype)
+        loss, d_logits = poisoned((len(logits),), logits.dtype), poisoned(logits.shape, logits.dtype)
         correct = np.full(len(logits), -1, np.int32)
         kernel = self._kernel("softmax_cross_entropy")
         kernel(loss, correct, d_logits, logits, labels, logits.dtype.type(batch or len(logits)))
@@ -115,8 +115,3 @@ class LoopsEngine(HostEngine):
     def __init__(self, network, optimizer, batch_size=128, precision="fp32", seed=0, compiled=True):
         super().__init__(network, optimizer, batch_size, precision, seed)
         self.operations = LoopOperations(compiled)
-
-
-def _poisoned(shape, dtype):
-    """An array of NaN: what a kernel forgets to write shows in the loss."""
-    return np.full(shape, np.nan, dtype)

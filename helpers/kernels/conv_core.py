@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.conv_staging import flipped_weight_staging, patch_staging, weight_staging
+from helpers.kernels.conv_staging import cell_table, flipped_weight_staging, patch_staging, weight_staging
 from helpers.kernels.intrinsics import load4, pointer, quotient, remainder, shared_floats
 from helpers.unroll import registers, tile_of, unroll, unrolled
 
@@ -73,7 +73,7 @@ def thread_place(tile):
 def mover(layout, steps):
     """Device functions that bring one round into shared memory in `steps` parts, a thread's share of each at once.
 
-    fetch(x, w, corner..., filter, turn, step) -> pieces : reads part `step` of round `turn`.
+    fetch(x, w, z, filter, turn, step) -> pieces : reads part `step` of round `turn`; z of the patch's first plane.
     put(shared, step, pieces) : writes it.
     """
     fetch_patch, put_patch = patch_staging(layout)
@@ -85,11 +85,11 @@ def mover(layout, steps):
 
     @device_function
     @unrolled
-    def fetch(x, w, image, z, row, column, k, turn, step):
+    def fetch(x, w, z, k, turn, step):
         p = registers(parts, 4)
         for i in unroll(patch_parts):
             unit = (step * patch_parts + i) * threads + cuda.threadIdx.x
-            p[i, 0], p[i, 1], p[i, 2], p[i, 3] = fetch_patch(x, image, z, row, column, turn, unit)
+            p[i, 0], p[i, 1], p[i, 2], p[i, 3] = fetch_patch(x, z, turn, unit)
         for i in unroll(patch_parts, parts):
             unit = (step * weight_parts + i - patch_parts) * threads + cuda.threadIdx.x
             p[i, 0], p[i, 1], p[i, 2], p[i, 3] = fetch_weights(w, k, turn, unit)
@@ -110,15 +110,15 @@ def mover(layout, steps):
 
 
 def filler(layout):
-    """Device function fill(shared, x, w, corner..., filter): the first round, FIRST_LOADS loads in flight a thread."""
+    """Device function fill(shared, x, w, z, filter): the first round, FIRST_LOADS loads in flight a thread."""
     units = layout.patch_units + layout.weight_units
     steps = -(-units // (layout.tile.threads * FIRST_LOADS))
     fetch, put = mover(layout, steps)
 
     @device_function
-    def fill(shared, x, w, image, z, row, column, k):
+    def fill(shared, x, w, z, k):
         for step in range(steps):
-            put(shared, step, fetch(x, w, image, z, row, column, k, 0, step))
+            put(shared, step, fetch(x, w, z, k, 0, step))
 
     return fill
 
@@ -263,7 +263,8 @@ def correlator(layout, epilogue, window=(1, 1)):
     """
     tile, (high, wide), working = layout.tile, window, layout.tile.team * layout.tile.teams
     (block, thread), (corner, starts) = (block_place(layout), thread_place(tile)), patch_place(layout)
-    (fill, start), (fetch, put) = (filler(layout), zeros(tile)), mover(layout, layout.steps)
+    tabulate, fill, start = cell_table(layout), filler(layout), zeros(tile)
+    fetch, put = mover(layout, layout.steps)
     multiply, combine, finish = multiplier(layout), combiner(tile), finisher(tile, epilogue, window)
     rounds, steps, buffer = layout.rounds, layout.steps, layout.buffer
     plane, channel_weights = layout.plane, layout.channel_weights
@@ -272,16 +273,18 @@ def correlator(layout, epilogue, window=(1, 1)):
     def correlate(out, winner, x, w, extra):
         image, z, row, column, k = block()
         team, lane, own_image, own_row, own_column, own_k = thread()
-        corner_z, corner_row, corner_column = corner(z, row, column)
+        first_z, first_row, first_column = corner(z, row, column)
         patch, weights = starts(team, own_image, own_row, own_column, own_k)
         shared, sums, works = shared_floats(0), start(), cuda.threadIdx.x < working
-        fill(shared, x, w, image, corner_z, corner_row, corner_column, k)
+        tabulate(image, first_row, first_column)
+        cuda.syncthreads()
+        fill(shared, x, w, first_z, k)
         cuda.syncthreads()
         for turn in range(rounds):
             here, there = remainder(turn, 2) * buffer, remainder(turn + 1, 2) * buffer
             for step in range(steps):
                 if turn + 1 < rounds:
-                    pieces = fetch(x, w, image, corner_z, corner_row, corner_column, k, turn + 1, step)
+                    pieces = fetch(x, w, first_z, k, turn + 1, step)
                 values = pointer(shared, here + patch + step * plane)
                 sums = multiply(values, pointer(shared, here + weights + step * channel_weights), sums)
                 if turn + 1 < rounds:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from helpers.device import device_function
-from helpers.kernels.intrinsics import narrow, quotient, remainder, store4
+from helpers.device import cuda, device_function
+from helpers.kernels.intrinsics import narrow, quotient, remainder, shared_ints, store4
 from helpers.kernels.quads import quad_loader
 
 ZERO = np.float32(0.0)
@@ -40,36 +40,52 @@ def locator(size, dilation):
     return locate if dilation == 1 else locate_spread
 
 
+def cell_table(layout):
+    """Device function tabulate(image, row, column): writes for each cell of the patch its pixel, -1 outside the input.
+
+    A pixel counts images, rows and columns of one plane z = 0; the same table serves all planes and channels.
+    """
+    sums, cells, threads, start = layout.sums, layout.cells, layout.tile.threads, layout.table
+    batch, (depth, height, width, _) = sums.batch, sums.in_shape
+    find_row, find_column = (locator(n, d) for n, d in zip(sums.in_shape[1:3], sums.dilation[1:]))
+    rows, columns = layout.patch_rows, layout.pitch
+
+    @device_function
+    def tabulate(image, row, column):
+        table = shared_ints(start)
+        for cell in range(cuda.threadIdx.x, cells, threads):
+            line = quotient(cell, columns)
+            n = image + quotient(line, rows)
+            j, k = find_row(row + remainder(line, rows)), find_column(column + remainder(cell, columns))
+            inside = n < batch and j >= 0 and k >= 0
+            table[cell] = np.int32((n * depth * height + j) * width + k) if inside else np.int32(-1)
+
+    return tabulate
+
+
 def patch_staging(layout):
-    """Staging of the input patch, a unit = four channels of one cell; `origin`: image, z, row, column of its corner."""
-    sums, tile = layout.sums, layout.tile
-    batch, (depth, height, width, channels) = sums.batch, sums.in_shape
-    find_z, find_row, find_column = (locator(n, d) for n, d in zip(sums.in_shape[:3], sums.dilation))
-    load_quad = quad_loader(channels)
-    chunk, chunks, quads, units = tile.channels, layout.chunks, layout.quads, layout.patch_units
-    rows, columns, pitch, plane = layout.patch_rows, layout.patch_columns, layout.pitch, layout.plane
+    """Staging of the input patch, a unit = four channels of one cell; fetch(x, z of the patch, round, unit)."""
+    sums, tile, start = layout.sums, layout.tile, layout.table
+    depth, height, width, channels = sums.in_shape
+    find_z, load_quad, area = locator(depth, sums.dilation[0]), quad_loader(channels), height * width
+    chunk, chunks, quads, units, plane = tile.channels, layout.chunks, layout.quads, layout.patch_units, layout.plane
     whole = chunk % 4 == 0
 
     @device_function
-    def fetch(x, image, z, row, column, turn, unit):
+    def fetch(x, z, turn, unit):
         if unit < units:
-            cell = quotient(unit, quads)
-            line = quotient(cell, columns)
-            n = image + quotient(line, rows)
+            pixel = shared_ints(start)[quotient(unit, quads)]
             i = find_z(z + quotient(turn, chunks))
-            j = find_row(row + remainder(line, rows))
-            k = find_column(column + remainder(cell, columns))
-            if n < batch and i >= 0 and j >= 0 and k >= 0:
+            if pixel >= 0 and i >= 0:
                 c = remainder(turn, chunks) * chunk + remainder(unit, quads) * 4
-                return load_quad(x, narrow((((n * depth + i) * height + j) * width + k) * channels + c), c)
+                return load_quad(x, narrow((pixel + i * area) * channels + c), c)
         return ZERO, ZERO, ZERO, ZERO
 
     @device_function
     def put(shared, unit, a, b, c, d):
         if unit < units:
-            cell = quotient(unit, quads)
             channel = remainder(unit, quads) * 4
-            at = narrow(channel * plane + quotient(cell, columns) * pitch + remainder(cell, columns))
+            at = narrow(channel * plane + quotient(unit, quads))
             shared[at] = a
             if whole or channel + 1 < chunk:
                 shared[at + plane] = b
@@ -93,8 +109,8 @@ def weight_staging(layout):
     def fetch(w, k, turn, unit):
         if unit < units:
             line = quotient(unit, quads)
-            c = remainder(turn, chunks) * chunk + quotient(line, taps)
-            tap = quotient(turn, chunks) * taps + remainder(line, taps)
+            c = remainder(turn, chunks) * chunk + remainder(line, chunk)
+            tap = quotient(turn, chunks) * taps + quotient(line, chunk)
             f = k + remainder(unit, quads) * 4
             if c < channels:
                 return load_quad(w, narrow((tap * channels + c) * filters + f), f)
@@ -103,7 +119,9 @@ def weight_staging(layout):
     @device_function
     def put(shared, unit, a, b, c, d):
         if unit < units:
-            store4(shared, narrow(quotient(unit, quads) * pitch + remainder(unit, quads) * 4), a, b, c, d)
+            line = quotient(unit, quads)
+            row = remainder(line, chunk) * taps + quotient(line, chunk)
+            store4(shared, narrow(row * pitch + remainder(unit, quads) * 4), a, b, c, d)
 
     return Staging(fetch, put)
 

@@ -118,6 +118,7 @@ class Layout:
 
     Patch: [channel][image][row][column], so that one thread's neighbouring columns are one 128-bit load.
     Weights: [channel][tap of one kernel plane][filter]. Both exist twice where there is more than one round.
+    Table: for each cell of the patch the pixel of the input that it shows.
     """
 
     sums: Correlation
@@ -146,14 +147,11 @@ class Layout:
         rows = self.tile.row_groups * self.tile.rows
         return (rows - 1) * self.sums.stride[1] + self.sums.kernel[1]
 
-    @property
-    def patch_columns(self):
-        return (self.tile.column_groups - 1) * self.tile.columns * self.sums.stride[2] + self.read
-
     @cached_property
     def pitch(self):
-        """Floats from row to row: the least with which eight neighbouring threads meet the fewest bank conflicts."""
-        least = -(-self.patch_columns // 4) * 4
+        """Columns of a patch: the least with which eight neighbouring threads meet the fewest bank conflicts."""
+        least = (self.tile.column_groups - 1) * self.tile.columns * self.sums.stride[2] + self.read
+        least = -(-least // 4) * 4
         return max(range(least, least + 4 * BANK_QUADS, 4), key=lambda pitch: (self._cells(pitch), -pitch))
 
     def _cells(self, pitch):
@@ -165,10 +163,14 @@ class Layout:
         return len({start // 4 % BANK_QUADS for start in starts})
 
     @property
+    def cells(self):
+        """Cells of a patch, all images together."""
+        return self.tile.images * self.patch_rows * self.pitch
+
+    @property
     def plane(self):
         """Floats of one channel of the patch: an odd number of 128-bit cells spreads the channels over the banks."""
-        cells = self.tile.images * self.patch_rows * self.pitch // 4
-        return 4 * (cells + 1 - cells % 2)
+        return 4 * (self.cells // 4 + 1 - self.cells // 4 % 2)
 
     @property
     def plane_taps(self):
@@ -207,7 +209,7 @@ class Layout:
     @property
     def patch_units(self):
         """Pieces in which threads fetch a patch: four channels of one cell."""
-        return self.quads * self.tile.images * self.patch_rows * self.patch_columns
+        return self.quads * self.cells
 
     @property
     def weight_units(self):
@@ -222,9 +224,14 @@ class Layout:
         return self.tile.channels // self.tile.teams
 
     @property
+    def table(self):
+        """Where the table of the patch's cells starts, behind the buffers."""
+        return min(self.rounds, 2) * self.buffer
+
+    @property
     def shared_floats(self):
         partial_sums = self.tile.accumulators * self.tile.team if self.tile.teams > 1 else 0
-        return max(min(self.rounds, 2) * self.buffer, partial_sums)
+        return max(self.table + self.cells, partial_sums)
 
     @property
     def grid(self):

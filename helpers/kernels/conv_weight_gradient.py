@@ -78,9 +78,9 @@ def _body(geometry, batch, g):
     SH, SW, KW, C, K = *geometry.stride[1:], geometry.kernel[2], g.channels, g.filters
     X, DY, POSITIONS, BOXES = x_box(g, geometry), dy_box(g, geometry), g.rows * g.runs, g.boxes(geometry, batch)
     SHARE, FLOATS, WINDOW = ceil(BOXES, g.splits), X.floats + DY.floats, (g.run - 1) * SW + KW
-    LOADS, fetch, stash = _staging(geometry, batch, g)
-    PASSES, BUFFERS = ceil(POSITIONS, g.slices), g.buffers(geometry, batch)
-    VECTORS = ceil(LOADS, PASSES) if BUFFERS == 2 else 0
+    LOADS, start, fetch, stash = _staging(geometry, batch, g)
+    PASSES, STEP, BUFFERS = ceil(POSITIONS, g.slices), g.slices // g.runs, g.buffers(geometry, batch)
+    NEXT = LOADS if BUFFERS == 2 else 0
     role, load_x, load_dy = _role(geometry, g), _vector(C, C % 4 == 0 and X.pitch % 4 == 0), _vector(K, K % 4 == 0)
     TILE_C, TILE_K, (add_bias, write_bias, write_taps) = g.tile_channels, g.tile_filters, _writers(geometry, g)
 
@@ -93,21 +93,26 @@ def _body(geometry, batch, g):
         sums = registers(KW, C, K)
         pixels = registers(WINDOW, C)
         stage = registers(LOADS, 4)
+        d = registers(K)
         for i in unroll(KW * C * K):
             sums[i // (C * K), i // K % C, i % K] = np.float32(0.0)
+        n, depth, h, w = start(first)
         for i in unroll(LOADS):
-            stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3] = fetch(x, dy, i, first, last)
+            stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3] = fetch(x, dy, i, True, n, depth, h, w)
         for i in unroll(LOADS):
             stash(shared, 0, i, stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3])
         for box in range(first, last):
-            here = remainder(box - first, BUFFERS) * FLOATS
+            here, more = remainder(box - first, BUFFERS) * FLOATS, box + 1 < last
+            n, depth, h, w = start(box + 1)
             cuda.syncthreads()
+            for i in unroll(NEXT):  # the next box travels while this one is worked on
+                stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3] = fetch(x, dy, i, more, n, depth, h, w)
             for i in range(PASSES):
-                for v in unroll(VECTORS):  # part of the next box travels while this one is worked on
-                    stage[v, 0], stage[v, 1], stage[v, 2], stage[v, 3] = fetch(x, dy, i * VECTORS + v, box + 1, last)
                 position = part + i * g.slices
                 if POSITIONS % g.slices == 0 or position < POSITIONS:
                     row, column = quotient(position, g.runs), remainder(position, g.runs) * g.run
+                    if g.slices % g.runs == 0:
+                        row, column = quotient(part, g.runs) + i * STEP, remainder(part, g.runs) * g.run
                     a = here + x_lane + row * SH * X.pitch + column * SW * TILE_C
                     b = here + dy_lane + row * DY.pitch + column * TILE_K
                     for p in unroll(g.run):
@@ -115,14 +120,16 @@ def _body(geometry, batch, g):
                             channels = load_x(shared, a + u * TILE_C)
                             for c in unroll(C):
                                 pixels[u, c] = channels[c]
-                        d = load_dy(shared, b + p * TILE_K)
+                        filters = load_dy(shared, b + p * TILE_K)
+                        for k in unroll(K):
+                            d[k] = filters[k]
                         for s in unroll(KW * C * K):
                             sums[s // (C * K), s // K % C, s % K] += (
                                 pixels[p * SW + s // (C * K), s // K % C] * d[s % K]
                             )
-                for v in unroll(VECTORS):
-                    stash(shared, FLOATS - here, i * VECTORS + v, stage[v, 0], stage[v, 1], stage[v, 2], stage[v, 3])
             bias = add_bias(shared, here, bias)
+            for i in unroll(NEXT):
+                stash(shared, FLOATS - here, i, stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3])
         for s in unroll(KW):
             cuda.syncthreads()
             for i in unroll(C * K):
@@ -191,23 +198,29 @@ def _tile(geometry, g):
 
 
 def _staging(geometry, batch, g):
-    """Vectors a thread moves a box, and device functions: fetch one to registers; put it in shared memory."""
-    X, DY, X_FLOATS = x_box(g, geometry), dy_box(g, geometry), x_box(g, geometry).floats
-    (SD, SH, SW), (PD, PH, PW), COLUMNS = geometry.stride, geometry.padding, g.run * g.runs
-    DEPTH, ROW_BOXES = geometry.out_shape[0], ceil(geometry.out_shape[1], g.rows)
-    COLUMN_BOXES, LOADS = ceil(geometry.out_shape[2], COLUMNS), X.loads + DY.loads
-    read_x, read_dy = _reader(geometry.in_shape, g.tile_channels, X), _reader(geometry.out_shape, g.tile_filters, DY)
-    put_x, put_dy, tile = _putter(X), _putter(DY), _tile(geometry, g)
+    """Vectors a thread moves a box, and device functions: start of a box; fetch a vector; put it in shared memory.
+
+    Indices are truncated to 32 bits where that lets the compiler drop the upper halves.
+    """
+    X, DY, X_FLOATS, COLUMNS = x_box(g, geometry), dy_box(g, geometry), x_box(g, geometry).floats, g.run * g.runs
+    (SD, SH, SW), (PD, PH, PW), DEPTH = geometry.stride, geometry.padding, geometry.out_shape[0]
+    ROW_BOXES, COLUMN_BOXES = ceil(geometry.out_shape[1], g.rows), ceil(geometry.out_shape[2], COLUMNS)
+    LOADS, tile = X.loads + DY.loads, _tile(geometry, g)
+    read_x, put_x = _mover(geometry.in_shape, g.tile_channels, X)
+    read_dy, put_dy = _mover(geometry.out_shape, g.tile_filters, DY)
 
     @device_function
-    def fetch(x, dy, i, box, last):
-        channel, filters = tile()
+    def start(box):
         w, box_row = remainder(box, COLUMN_BOXES) * COLUMNS, quotient(box, COLUMN_BOXES)
         h, plane = remainder(box_row, ROW_BOXES) * g.rows, quotient(box_row, ROW_BOXES)
-        d, n = remainder(plane, DEPTH), quotient(plane, DEPTH)
+        return quotient(plane, DEPTH), remainder(plane, DEPTH), h, w
+
+    @device_function
+    def fetch(x, dy, i, wanted, n, d, h, w):
+        channel, filters = tile()
         if i < X.loads:
-            return read_x(x, i, box < last, n, d * SD - PD, h * SH - PH, w * SW - PW, channel)
-        return read_dy(dy, i - X.loads, box < last and i < LOADS, n, d, h, w, filters)
+            return read_x(x, i, wanted, n, d * SD - PD, h * SH - PH, w * SW - PW, channel)
+        return read_dy(dy, i - X.loads, wanted and i < LOADS, n, d, h, w, filters)
 
     @device_function
     def stash(shared, there, i, p, q, r, s):
@@ -216,67 +229,57 @@ def _staging(geometry, batch, g):
         elif i < LOADS:
             put_dy(shared, there + X_FLOATS, i - X.loads, p, q, r, s)
 
-    return LOADS, fetch, stash
+    return LOADS, start, fetch, stash
 
 
-def _placer(box):
-    """Device function (load) -> row and vector of the row that this thread moves, and whether there is one."""
+def _mover(shape, tile, box):
+    """Device functions: read the vector of load `i` of the box at (n, d, h, w, channel), zeros outside; and put it.
+
+    Vectors are four floats, of which only the first counts where the box has single floats.
+    """
+    depth, height, width, channels = shape
+    step = channels if box.flat else 1
+    width, channels, tile = (width * channels, 1, 1) if box.flat else (width, channels, tile)
+    ROWS = box.planes * box.rows
 
     @device_function
     def place(i):
-        t = cuda.threadIdx.x
-        row = quotient(i, box.steps) * box.together + quotient(t, box.lanes)
-        vector = remainder(i, box.steps) * box.lanes + remainder(t, box.lanes)
-        exists = t < box.together * box.lanes and row < box.planes * box.rows and vector < box.vectors
-        return row, vector, exists
+        t, row, vector = cuda.threadIdx.x, i * box.together, 0
+        if box.steps > 1:
+            row, vector = quotient(i, box.steps), remainder(i, box.steps) * box.lanes
+        row, vector = row + quotient(t, box.lanes), vector + remainder(t, box.lanes)
+        return row, vector, t < box.together * box.lanes and row < ROWS and vector < box.vectors
 
-    return place
-
-
-def _putter(box):
-    """Device function: write the vector of load `i` to its place in the box that starts at `there`."""
-    place = _placer(box)
+    @device_function
+    def read(tensor, i, wanted, n, d, h, w, channel):
+        row, vector, exists = place(i)
+        plane, column, c = 0, quotient(vector * box.quad, tile), remainder(vector * box.quad, tile)
+        if box.planes > 1:
+            plane, row = quotient(row, box.rows), remainder(row, box.rows)
+        w, channel = (w * step, 0) if box.flat else (w, channel)
+        inside = np.uint32(d + plane) < np.uint32(depth) and np.uint32(h + row) < np.uint32(height)
+        inside = inside and np.uint32(w + column) < np.uint32(width) and np.uint32(channel + c) < np.uint32(channels)
+        zero = np.float32(0.0)
+        if not (wanted and exists and inside):
+            return zero, zero, zero, zero
+        # the first line is the same for all threads, the second the same for all boxes
+        index = (((n * depth + d) * height + h) * width + w) * channels + channel
+        index += ((plane * height + row) * width + column) * channels + c
+        if box.quad == 4:
+            return load4(tensor, index)
+        return tensor[index], zero, zero, zero
 
     @device_function
     def put(shared, there, i, p, q, r, s):
         row, vector, exists = place(i)
         if exists:
+            index = there + row * box.pitch + box.quad * vector
             if box.quad == 4:
-                store4(shared, there + row * box.pitch + 4 * vector, p, q, r, s)
+                store4(shared, index, p, q, r, s)
             else:
-                shared[there + row * box.pitch + vector] = p
+                shared[index] = p
 
-    return put
-
-
-def _reader(shape, tile, box):
-    """Device function: the vector of load `i` of the box at (n, d, h, w, channel); zeros outside the tensor.
-
-    Four floats, of which only the first counts where vectors are single floats.
-    """
-    depth, height, width, channels = shape
-    step = channels if box.flat else 1
-    width, channels, tile = (width * channels, 1, 1) if box.flat else (width, channels, tile)
-    place = _placer(box)
-
-    @device_function
-    def read(tensor, i, wanted, n, d, h, w, channel):
-        row, vector, exists = place(i)
-        if box.planes > 1:
-            d += quotient(row, box.rows)
-            row = remainder(row, box.rows)
-        h, w = h + row, w * step + quotient(vector * box.quad, tile)
-        c = remainder(vector * box.quad, tile) + (0 if box.flat else channel)
-        inside = 0 <= d < depth and 0 <= h < height and 0 <= w < width and c < channels
-        zero = np.float32(0.0)
-        if not (wanted and exists and inside):
-            return zero, zero, zero, zero
-        index = (((n * depth + d) * height + h) * width + w) * channels + c
-        if box.quad == 4:
-            return load4(tensor, index)
-        return tensor[index], zero, zero, zero
-
-    return read
+    return read, put
 
 
 def _writers(geometry, g):
@@ -289,15 +292,18 @@ def _writers(geometry, g):
     )
     KW, C, K, TILE_C = geometry.kernel[2], geometry.in_channels, geometry.out_channels, g.tile_channels
     ROWS = prod(geometry.kernel[:2]) * TILE_C
-    SHARES, SIZE = max(1, min(PIXELS, THREADS // TILE_K)), prod(geometry.weight_shape)
+    SHARES, SIZE = min(PIXELS, THREADS // TILE_K), prod(geometry.weight_shape)
+    EACH = ceil(PIXELS, SHARES)
     tile = _tile(geometry, g)
 
     @device_function
     def add_bias(shared, here, bias):
         t, (channel, _) = cuda.threadIdx.x, tile()
         if channel == 0 and t < SHARES * TILE_K:
-            for pixel in range(quotient(t, TILE_K), PIXELS, SHARES):
-                bias += shared[here + X_FLOATS + pixel * TILE_K + remainder(t, TILE_K)]
+            for i in range(EACH):
+                pixel = i * SHARES + quotient(t, TILE_K)
+                if pixel < PIXELS:
+                    bias += shared[here + X_FLOATS + pixel * TILE_K + remainder(t, TILE_K)]
         return bias
 
     @device_function

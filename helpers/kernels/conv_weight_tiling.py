@@ -171,7 +171,7 @@ def _splits(boxes, tiles, multiprocessors):
     candidates = range(1, min(boxes, max(1, 4 * multiprocessors // tiles)) + 1)
     limit = 1.05 * min(map(time, candidates))
     splits = next(s for s in candidates if time(s) <= limit)
-    return ceil(boxes, ceil(boxes, splits))
+    return splits
 
 
 def choose(geometry, batch, multiprocessors=132, **fixed):
@@ -182,7 +182,7 @@ def choose(geometry, batch, multiprocessors=132, **fixed):
     geometry : ConvGeometry
     batch, multiprocessors : int
     **fixed : int
-        Fields of `Tiling` that are not free.
+        Fields of `Tiling` that are not free; `splits` at most.
 
     Raises
     ------
@@ -204,9 +204,10 @@ def choose(geometry, batch, multiprocessors=132, **fixed):
             continue
         slices = max(_even(rows * runs, fixed.get("slices", THREADS // lanes)), ceil(filters * kg, lanes))
         tiling = Tiling(channels, filters, cg, kg, run, runs, rows, slices, 1)
-        splits = _splits(tiling.boxes(geometry, batch), tiling.tiles(geometry), multiprocessors)
-        tiling = tiling._replace(splits=fixed.get("splits", splits))
-        if any(getattr(tiling, name) != value for name, value in fixed.items()):
+        boxes = tiling.boxes(geometry, batch)
+        splits = fixed.get("splits") or _splits(boxes, tiling.tiles(geometry), multiprocessors)
+        tiling = tiling._replace(splits=ceil(boxes, ceil(boxes, splits)))
+        if any(getattr(tiling, name) != value for name, value in fixed.items() if name != "splits"):
             continue
         floats = tiling.shared_floats(geometry, batch)
         key = (_cycles(tiling, geometry, batch, multiprocessors), floats)

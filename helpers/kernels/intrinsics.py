@@ -5,7 +5,7 @@ Pointers (`shared_floats`) are indexed like arrays but without Numba's test for 
 """
 
 import numpy as np
-from numba import float32
+from numba import float32, int32
 
 from helpers.device import SIMULATOR, cuda, device_function
 
@@ -89,6 +89,12 @@ else:
 def shared_floats(offset):
     """Pointer to float32 number `offset` of the block's dynamic shared memory."""
     return pointer(cuda.shared.array(0, float32), offset)
+
+
+@device_function
+def shared_ints(offset):
+    """Pointer to 32-bit cell `offset` of the block's dynamic shared memory, read as int32."""
+    return pointer(cuda.shared.array(0, int32), offset)
 
 
 @device_function

@@ -182,11 +182,10 @@ def _tiles(g, width, cells, masked):
             for tap in unroll(taps):
                 to, real = read(n, d, h, w, c, tap)
                 if real:
-                    if maximum:
-                        for v in unroll(width):
+                    for v in unroll(width):
+                        if maximum:
                             cell[v] = gradient[v] if where[v] == tap else ZERO
-                    else:
-                        for v in unroll(width):
+                        else:
                             cell[v] = ZERO if masked and not mask[to + v] > ZERO else gradient[v]
                     if width == 4:
                         store4(dx, to, cell[0], cell[1], cell[2], cell[3])

@@ -94,12 +94,14 @@ def block_a_sample(op, batch, classes, threads=128):
     return Kernel("softmax_cross_entropy", body, (batch, 1, 1), (threads, 1, 1), shared_bytes=8 * threads)
 
 
-def production(op, batch, classes):
-    """A thread a sample while its logits fit registers, else a block a sample."""
+def production(op, batch, shape):
+    """A thread a sample while its logits, of `shape` (classes,), fit registers, else a block a sample."""
+    (classes,) = shape
     return thread_a_sample(op, batch, classes) if classes <= FEW_CLASSES else block_a_sample(op, batch, classes)
 
 
-def VARIANTS(op, batch, classes):
+def VARIANTS(op, batch, shape):
     """Other tilings worth timing."""
+    (classes,) = shape
     wide = [block_a_sample(op, batch, classes, threads) for threads in (32, 256)]
     return wide + ([thread_a_sample(op, batch, classes, 64)] if classes <= FEW_CLASSES else [])

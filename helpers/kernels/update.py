@@ -42,7 +42,7 @@ def update(op, batch, segments, momentum, ahead=8, threads=256):
     Raises
     ------
     ValueError
-        If the segments are not the parameter vector, in order and without gaps.
+        If the segments overlap, are out of order or leave parameters out; gaps for alignment are fine.
     """
     table, blocks = _share_out(op, segments, ahead, threads)
     body = _make_body(table, batch, np.float32(momentum), ahead, threads)
@@ -50,20 +50,14 @@ def update(op, batch, segments, momentum, ahead=8, threads=256):
 
 
 def _make_body(table, batch, momentum, ahead, threads):
-    layers, collect = len(table), _make_collect(batch, threads)
+    layers, record = len(table), _make_record(batch, threads)
 
     @unrolled
     def body(parameters, velocity, gradient, learning_rates, losses, hits, sample_loss, correct, state):
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         values, current = shared_floats(0), np.int64(state[CURRENT])
         if block == 0:
-            collect(values, thread, batch, sample_loss, correct)
-            if thread == 0:
-                mean = values[0] / np.float32(batch)
-                losses[current], hits[current] = mean, np.int32(values[1])
-                if not abs(mean) < INFINITY and state[STATUS] == 0:
-                    state[STATUS] = current + 1
-                state[STEP] = current + 1
+            record(values, thread, current, losses, hits, sample_loss, correct, state)
         else:
             begin, offset, size, splits, source, shift, rounds = table[0]
             for layer in unroll(1, layers):  # the last segment that begins at or before this block
@@ -95,6 +89,22 @@ def _make_body(table, batch, momentum, ahead, threads):
     return body
 
 
+def _make_record(batch, threads):
+    """Device function of block 0: mean loss, hits, status and the next step."""
+    collect = _make_collect(batch, threads)
+
+    def record(values, thread, current, losses, hits, sample_loss, correct, state):
+        collect(values, thread, batch, sample_loss, correct)
+        if thread == 0:
+            mean = values[0] / np.float32(batch)
+            losses[current], hits[current] = mean, np.int32(values[1])
+            if not abs(mean) < INFINITY and state[STATUS] == 0:
+                state[STATUS] = current + 1
+            state[STEP] = current + 1
+
+    return device_function(record)
+
+
 def _share_out(op, segments, ahead, threads):
     """Rows (first block, offset, size, splits, source, log2 of the columns, rounds), and the number of blocks.
 
@@ -103,8 +113,8 @@ def _share_out(op, segments, ahead, threads):
     """
     table, end, blocks = [], 0, 0
     for offset, size, splits, source in segments:
-        if offset != end:
-            raise ValueError(f"a segment begins at parameter {offset}; expected {end}, the end of the one before")
+        if offset < end:
+            raise ValueError(f"a segment begins at parameter {offset}, inside the one before, which ends at {end}")
         lanes = 1
         while lanes * ahead < splits and threads // (2 * lanes) >= LEAST_COLUMNS:
             lanes *= 2
@@ -112,9 +122,9 @@ def _share_out(op, segments, ahead, threads):
         rounds = -(-splits // (lanes * ahead))
         table.append((1 + blocks, offset, size, splits, source, columns.bit_length() - 1, rounds))
         end, blocks = offset + size, blocks - (-size // columns)
-    count = sum(p.size for p in op.parameters)
-    if end != count:
-        raise ValueError(f"the segments end at parameter {end}; expected {count}, the length of the parameter vector")
+    covered, count = sum(segment[1] for segment in segments), sum(p.size for p in op.parameters)
+    if covered != count:
+        raise ValueError(f"the segments hold {covered} parameters; expected {count}, the whole vector")
     return tuple(table), blocks
 
 

@@ -75,14 +75,14 @@ def test_nan_reaches_the_loss(factory, position):
 
 
 def test_production_chooses_by_the_number_of_classes():
-    assert production(OP, 64, 10).grid == (2, 1, 1)
-    assert production(OP, 64, 1000).grid == (64, 1, 1)
+    assert production(OP, 64, (10,)).grid == (2, 1, 1)
+    assert production(OP, 64, (1000,)).grid == (64, 1, 1)
 
 
 @pytest.mark.assemble
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
 @pytest.mark.parametrize("classes", [10, 32, 1000])
 def test_no_spill(classes, capability):
-    for kernel in [production(OP, 128, classes), *VARIANTS(OP, 128, classes)[:1]]:
+    for kernel in [production(OP, 128, (classes,)), *VARIANTS(OP, 128, (classes,))[:1]]:
         used = resources(kernel, capability)
         assert used.stack_bytes == used.spill_bytes == 0

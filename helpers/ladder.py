@@ -15,7 +15,7 @@ import pandas as pd
 
 from helpers import device
 from helpers.check import check_close, check_kernel
-from helpers.compiler import compile_ptx, load
+from helpers.compiler import compile_ptx, launch, load
 from helpers.lowering import lower
 from helpers.oracle_cases import make_case
 from helpers.planes import plane_problems
@@ -26,6 +26,7 @@ from helpers.trace import trace
 from helpers.traced_memory import poison
 
 SMALL_TILE, TILE = 3, 8  # cells of a shape class along an axis: in the tracer, on the card
+LAUNCHES, GRAPH_SECONDS = 50, 0.02  # of one timed graph, whichever is less
 RIGHT = "Rung {rung}, {form}: right on {shapes} shapes, at most {percent:.0f} % of the allowed error."
 TIMED = "{gpu}, {layer} of {network}, batch {batch_size}: {median:,.1f} {unit}, {share:.1f} % of the roofline{gain}."
 FINDING = (
@@ -113,12 +114,14 @@ class Ladder:
 
         On the card the compiled kernel runs; without one the tracer runs its body and tests every access.
         """
-        on_card = device.gpu_available()
-        options = options if on_card else {**options, **(traced or {})}
-        runner = None if on_card else trace
+        cases, runner = self.problems.values(), trace
+        if device.gpu_available():  # all shapes are compiled at once, in parallel, and then taken from the cache
+            runner = None
+            load([_make(factory, *case, options) for case in cases])
+        else:
+            options = {**options, **(traced or {})}
         return max(
-            check_kernel(factory, op, batch, runner=runner, shape=shape, **options)
-            for op, batch, shape in self.problems.values()
+            check_kernel(factory, op, batch, runner=runner, shape=shape, **options) for op, batch, shape in cases
         )
 
     def records(self):
@@ -158,7 +161,7 @@ class Ladder:
         for name in names:
             rung = self.rungs[name]
             if rung.record:
-                ptx = compile_ptx(self._make(rung.factory, rung.options), device.capability())
+                ptx = compile_ptx(_make(rung.factory, self.op, self.batch, self.shape, rung.options), device.capability())
                 rung.record |= {what: len(re.findall(pattern, ptx)) for what, pattern in WIDE.items()}
         rows = [r for r in self.records() if r["form"] in names and set(WIDE) <= set(r)]
         if not rows:
@@ -194,9 +197,6 @@ class Ladder:
         """The problem that is timed; its result is compared again after the timing."""
         return make_case(self.op, self.batch, shape=self.shape)
 
-    def _make(self, factory, options):
-        return factory(self.op, self.batch, *([self.shape] if self.shape else []), **options)
-
     def _number(self, name):
         return list(self.rungs).index(name)
 
@@ -214,13 +214,16 @@ class Ladder:
         """Record of a rung's time on the ladder's layer."""
         from helpers.benchmark import time_kernel
 
-        kernel = self._make(factory, options)
+        kernel = _make(factory, self.op, self.batch, self.shape, options)
         (run,) = load([kernel])
         arrays = {name: device.to_device(host) for name, host in self._arrays(kernel).items()}
         work, properties = operation_work(self.op, self.program, self.batch), device.device_properties()
+        once = time_kernel(run, list(arrays.values()), launches=1, runs=1).median
+        launches = max(1, min(LAUNCHES, int(GRAPH_SECONDS / once)))
         timing = time_kernel(
-            *(run, list(arrays.values())), runs=self.runs, work=work, verify=lambda: self._verify(kernel, arrays)
-        )
+            *(run, list(arrays.values())), launches=launches, runs=self.runs, work=work,
+            verify=lambda: self._verify(kernel, arrays),
+        )  # fmt: skip
         least = floor(work, properties)
         return {
             **{"experiment": "ladder_time", "system": "kernel", "operation": self.kind, "network": self.network.name},
@@ -247,6 +250,18 @@ class Ladder:
             if name == "gradient":
                 got = got.reshape(kernel.splits, -1).sum(axis=0, dtype=np.float64)
             check_close(got.reshape(wanted.shape), wanted, f"{name} after timing", self._case.allowed[name])
+
+
+def _make(factory, op, batch, shape, options):
+    return factory(op, batch, *([shape] if shape else []), **options)
+
+
+def run_kernel(kernel, *arrays):
+    """Run `kernel` once on NumPy arrays, in place: on the card, or by the tracer where there is none."""
+    if device.gpu_available():
+        launch(kernel, *arrays)
+    else:
+        trace(kernel, *arrays, record=False, outputs=())
 
 
 def observe(factory, op, batch=1, **options):

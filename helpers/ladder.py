@@ -161,7 +161,9 @@ class Ladder:
         for name in names:
             rung = self.rungs[name]
             if rung.record:
-                ptx = compile_ptx(_make(rung.factory, self.op, self.batch, self.shape, rung.options), device.capability())
+                ptx = compile_ptx(
+                    _make(rung.factory, self.op, self.batch, self.shape, rung.options), device.capability()
+                )
                 rung.record |= {what: len(re.findall(pattern, ptx)) for what, pattern in WIDE.items()}
         rows = [r for r in self.records() if r["form"] in names and set(WIDE) <= set(r)]
         if not rows:

@@ -165,7 +165,8 @@ def fuse_relu(program, keep=frozenset()):
 def _fuse_forward(ops, relu, keep):
     """Give `relu` to the forward operation that makes its input; False where that has no epilogue."""
     for i, op in enumerate(ops):
-        if op.kind in {"conv_forward", "dense_forward"} - keep and op.outputs == relu.inputs:
+        fusable = op.kind in {"conv_forward", "dense_forward"} - keep and op.activation is None
+        if fusable and op.outputs == relu.inputs:
             ops[i] = replace(op, outputs=relu.outputs, activation="relu")
             ops.remove(relu)
             return True

@@ -82,35 +82,28 @@ class LayerwiseEngine(Engine):
             )
         return self._splits[split]
 
-    def _begin(self, samples, shuffle, epoch=0):
-        """Write the words that steer the next steps: the one copy to the card before an epoch."""
+    def _begin(self, steps, samples, shuffle, epoch=0, learning_rates=()):
+        """Steer the next `steps` steps: the one copy to the card before an epoch."""
+        self.step.reserve(steps)
         state = np.zeros(words.WORDS, np.int32)
         state[[words.EPOCH, words.SEED, words.SAMPLES, words.SHUFFLE]] = epoch, self.seed, samples, shuffle
-        device.write(self.step.buffers["state"], state)
+        self.step.steer(state, learning_rates)
 
     def _train_epoch(self, epoch, steps):
-        samples = len(self.dataset.train_labels)
-        self._begin(samples, shuffle=1, epoch=epoch)
-        self.step.reserve_metrics(max(steps, self.steps_per_epoch))
-        rates = np.zeros(self.step.metric_steps, np.float32)
-        rates[:steps] = self.optimizer.learning_rates(epoch, self.steps_per_epoch)[:steps]
-        device.write(self.step.buffers["learning_rates"], rates)
+        rates = self.optimizer.learning_rates(epoch, self.steps_per_epoch)
+        self._begin(self.steps_per_epoch, len(self.dataset.train_labels), 1, epoch, rates)
         if self.mode == "copy per batch":
             self._copy_batches(epoch, steps)
         else:
             self._run("train", self.step.training_ops, steps)
-        losses = device.to_host(self.step.buffers["losses"])[:steps].astype(np.float64)
-        self._check_finite(losses, epoch)
-        self.epoch = epoch + 1
-        return losses
-
-    def _check_finite(self, losses, epoch):
-        status = int(device.to_host(self.step.buffers["state"])[words.STATUS])
-        if status or not np.isfinite(losses).all():
-            step = status - 1 if status else int(np.flatnonzero(~np.isfinite(losses))[0])
+        state, losses, _ = self.step.report(steps)
+        if state[words.STATUS] or not np.isfinite(losses).all():
             raise FloatingPointError(
-                f"the loss is not finite at step {step} of epoch {epoch}; lower the learning rate or check the data"
+                f"the loss is not finite at step {max(state[words.STATUS] - 1, 0)} of epoch {epoch}; "
+                "lower the learning rate or check the data"
             )
+        self.epoch = epoch + 1
+        return losses.astype(np.float64)
 
     def _run(self, split, ops, steps):
         """Run `steps` steps of `ops` on a split: as one graph, or launch by launch."""
@@ -120,7 +113,7 @@ class LayerwiseEngine(Engine):
             for _ in range(steps):
                 queue()
         else:
-            key = (split, ops is self.step.training_ops, steps, self.step.metric_steps)
+            key = (split, ops is self.step.training_ops, steps, self.step.reserved_steps)
             if key not in self._graphs:
                 self._graphs[key] = graphs.capture(self._stream, queue, steps)
             self._graphs[key].launch(self._stream)
@@ -146,18 +139,16 @@ class LayerwiseEngine(Engine):
         if not len(labels):
             raise ValueError(f"{self.dataset.name} has no {split} samples; load it with validation=k for some")
         steps = -(-len(labels) // self.batch_size)
-        self._begin(len(labels), shuffle=0)
-        self.step.reserve_metrics(steps)
+        self._begin(steps, len(labels), shuffle=0)
         self._run(split, self.step.evaluation_ops, steps)
-        losses, hits = (device.to_host(self.step.buffers[name])[:steps] for name in ("losses", "hits"))
+        _, losses, hits = self.step.report(steps)
         return {"loss": float(losses.sum(dtype=np.float64) / len(labels)), "accuracy": float(hits.sum() / len(labels))}
 
     def _predict(self, images):
         data = device.to_device(np.ascontiguousarray(images).reshape(-1))
         labels = device.to_device(np.zeros(len(images), np.uint8))
         steps = -(-len(images) // self.batch_size)
-        self._begin(len(images), shuffle=0)
-        self.step.reserve_metrics(steps)
+        self._begin(steps, len(images), shuffle=0)
         queue = self.step.queue(data, labels, self.step.evaluation_ops, self._stream, self._side)
         logits = []
         for _ in range(steps):

@@ -86,7 +86,6 @@ class DeviceStep:
             "velocity": device.empty(self._parameter_floats),
             "gradient": device.empty(self._gradient_floats),
             "scale": device.empty(2 * channels),
-            "state": device.empty(WORDS, np.int32),
         }
         device.fill(self._arena, 0xFF)  # NaN until written
         device.fill(self.buffers["gradient"], 0xFF)
@@ -95,18 +94,37 @@ class DeviceStep:
             for kernel, _ in self._kernels.values()
             if kernel.scratch_bytes
         }
-        self.metric_steps = 0
+        self.reserved_steps = 0
 
-    def reserve_metrics(self, steps):
-        """Make room for the losses and hits of `steps` steps."""
-        if steps > self.metric_steps:
-            self.metric_steps = steps
-            for name, dtype in (("losses", np.float32), ("hits", np.int32), ("learning_rates", np.float32)):
-                self.buffers[name] = device.empty(steps, dtype)
+    def reserve(self, steps):
+        """Make room for what steers and reports `steps` steps: state, losses, hits and learning rates, one block."""
+        if steps <= self.reserved_steps:
+            return
+        self.reserved_steps, position = steps, 0
+        self._control = device.empty(WORDS + 3 * steps, np.int32)
+        sizes = {"state": WORDS, "losses": steps, "hits": steps, "learning_rates": steps}
+        for name, size in sizes.items():
+            dtype = np.int32 if name in ("state", "hits") else np.float32
+            self.buffers[name] = device.view(self._control, 4 * position, size, dtype)
+            position += size
+
+    def steer(self, state, learning_rates=()):
+        """Write the state words and this epoch's learning rates, and poison the losses: one copy to the card."""
+        control = np.full(self._control.size, -1, np.int32)  # NaN, read as float32
+        control[:WORDS] = state
+        rates = np.asarray(learning_rates, np.float32)
+        control[self._control.size - self.reserved_steps :][: len(rates)] = rates.view(np.int32)
+        device.write(self._control, control)
+
+    def report(self, steps):
+        """State words, and losses and hits of the first `steps` steps: one copy from the card."""
+        control = device.to_host(device.view(self._control, 0, WORDS + 2 * self.reserved_steps, np.int32))
+        losses, hits = control[WORDS:].reshape(2, -1)[:, :steps]
+        return control[:WORDS], losses.copy().view(np.float32), hits
 
     def launches(self, images, labels, ops):
         """(op, Kernel, launchable, arrays) of `ops`, reading the data set `images`, `labels` on the card."""
-        self.reserve_metrics(1)
+        self.reserve(1)
         data = {"images": images, "all_labels": labels}
         result = []
         for op in ops:

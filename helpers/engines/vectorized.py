@@ -36,8 +36,8 @@ class VectorizedEngine(HostEngine):
     """NumPy and BLAS on all cores.
 
     Each thread takes a share of the batch through all operations forward and backward, so that a share stays in its
-    core's cache; BLAS runs one thread in each. Shares' gradients are added in their order: the result depends on
-    their number only.
+    core's cache; threadpoolctl, where it is there, keeps BLAS to one thread in each. Shares' gradients are added in
+    their order: the result depends on their number only.
 
     Parameters
     ----------
@@ -67,10 +67,8 @@ class VectorizedEngine(HostEngine):
         return losses.mean(dtype=np.float64), sum(gradient for _, gradient in results)
 
     def _map(self, function, shares):
-        if self._pool is None or len(shares) == 1:
-            return super()._map(function, shares)
         with self._controller.limit(limits=1, user_api="blas") if self._controller else nullcontext():
-            return list(self._pool.map(function, shares))
+            return list(self._pool.map(function, shares)) if self._pool else super()._map(function, shares)
 
     @property
     def _scratch_bytes(self):

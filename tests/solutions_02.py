@@ -67,45 +67,51 @@ def fewer_loads(lesson):
     """Factory of exercise 3: 4 pixels x 8 filters a thread, 12 loads for 128 products."""
 
     def factory(op, batch, tile=8, filters=64, channels=8):
-        _, _, C, P, Q, K, R, S, down, right, _, _ = image_plane(op)
+        _, _, C, _, _, K, R, S, *_ = image_plane(op)
         if C % 4 or K % 4:
             return lesson["register_tile"](op, batch)
-        CT, (corner, grid) = 4 * divisor(C // 4, channels // 4), lesson["block_corner"](op, batch, tile, filters)
-        copy, columns, floats = lesson["wide_copy"](op, tile, filters, CT, filters * tile * tile // 32)
-
-        @unrolled
-        def body(y, x, w, b):
-            s_x, s_w, (n, p, q, k) = shared_floats(0), shared_floats(floats), corner()
-            total = registers(4, 8)
-            a = registers(4, 4)
-            v = registers(8)
-            dp, dq, lane = cuda.threadIdx.z, 4 * cuda.threadIdx.y, 8 * cuda.threadIdx.x
-            for i in unroll(32):
-                total[i // 8, i % 8] = np.float32(0.0)
-            for first in range(0, C, CT):
-                copy(s_x, s_w, x, w, n, p, q, k, first)
-                cuda.syncthreads()
-                for t in range(R * S * CT // 4):
-                    pixel = (dp * down + quotient(4 * t, S * CT)) * columns + dq * right
-                    pixel += remainder(quotient(4 * t, CT), S)
-                    for i in unroll(4):
-                        at = (pixel + i * right) * CT + remainder(4 * t, CT)
-                        a[i, 0], a[i, 1], a[i, 2], a[i, 3] = load4(s_x, at)
-                    for d in unroll(4):
-                        for j in unroll(0, 8, 4):
-                            v[j], v[j + 1], v[j + 2], v[j + 3] = load4(s_w, (4 * t + d) * filters + lane + j)
-                        for i in unroll(32):
-                            total[i // 8, i % 8] += a[i // 8, d] * v[i % 8]
-                cuda.syncthreads()
-            for i in unroll(4):
-                for j in unroll(0, 8, 4):
-                    if p + dp < P and q + dq + i < Q and k + lane + j < K:
-                        at = ((n * P + p + dp) * Q + q + dq + i) * K + k + lane + j
-                        v[0], v[1], v[2], v[3] = load4(b, k + lane + j)
-                        for d in unroll(4):
-                            v[d] += total[i, j + d]
-                        store4(y, at, v[0], v[1], v[2], v[3])
-
-        return Kernel("conv_forward", body, grid, (filters // 8, tile // 4, tile), 4 * (floats + R * S * CT * filters))
+        portion = 4 * divisor(C // 4, channels // 4)
+        corner, grid = lesson["block_corner"](op, batch, tile, filters)
+        copy, columns, floats = lesson["wide_copy"](op, tile, filters, portion, filters * tile * tile // 32)
+        body = _eight_filters(op, portion, filters, corner, copy, columns, floats)
+        shared_bytes = 4 * (floats + R * S * portion * filters)
+        return Kernel("conv_forward", body, grid, (filters // 8, tile // 4, tile), shared_bytes)
 
     return factory
+
+
+def _eight_filters(op, CT, filters, corner, copy, columns, floats):
+    """Body of fewer_loads: wide_loads with twice the filters a thread."""
+    _, _, C, P, Q, K, R, S, down, right, *_ = image_plane(op)
+
+    @unrolled
+    def body(y, x, w, b):
+        s_x, s_w, (n, p, q, k) = shared_floats(0), shared_floats(floats), corner()
+        total = registers(4, 8)
+        a = registers(4, 4)
+        v = registers(8)
+        dp, dq, lane = cuda.threadIdx.z, 4 * cuda.threadIdx.y, 8 * cuda.threadIdx.x
+        for i in unroll(4):
+            for j in unroll(0, 8, 4):
+                at = min(k + lane + j, K - 4)
+                total[i, j], total[i, j + 1], total[i, j + 2], total[i, j + 3] = load4(b, at)
+        for first in range(0, C, CT):
+            copy(s_x, s_w, x, w, n, p, q, k, first)
+            cuda.syncthreads()
+            for t in range(R * S * CT // 4):
+                pixel = (dp * down + quotient(4 * t, S * CT)) * columns + dq * right + remainder(quotient(4 * t, CT), S)
+                for i in unroll(4):
+                    a[i, 0], a[i, 1], a[i, 2], a[i, 3] = load4(s_x, (pixel + i * right) * CT + remainder(4 * t, CT))
+                for d in unroll(4):
+                    for j in unroll(0, 8, 4):
+                        v[j], v[j + 1], v[j + 2], v[j + 3] = load4(s_w, (4 * t + d) * filters + lane + j)
+                    for i in unroll(32):
+                        total[i // 8, i % 8] += a[i // 8, d] * v[i % 8]
+            cuda.syncthreads()
+        for i in unroll(4):
+            for j in unroll(0, 8, 4):
+                if p + dp < P and q + dq + i < Q and k + lane + j < K:
+                    at = ((n * P + p + dp) * Q + q + dq + i) * K + k + lane + j
+                    store4(y, at, total[i, j], total[i, j + 1], total[i, j + 2], total[i, j + 3])
+
+    return body

@@ -104,7 +104,7 @@ def test_the_chosen_tile_fits_and_leaves_no_split_empty(name, multiprocessors):
 
 def test_a_window_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="use a smaller window"):
-        choose(make_op((30, 30, 30, 1), 1, (30, 30, 30)).geometry, 1)
+        choose(make_op((30, 30, 30, 1), 1, (30, 30, 30), (1, 1, 1), ("valid",) * 3).geometry, 1)
 
 
 @pytest.mark.assemble

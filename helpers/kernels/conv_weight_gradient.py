@@ -86,7 +86,7 @@ def _body(geometry, batch, g):
     SHARE = ceil(BOXES, g.splits)
     load_x, load_dy = vector(C, C % 4 == 0 and X.pitch % 4 == 0), vector(K, K % 4 == 0)
     (fetch, stash), role, place = _staging(geometry, batch, g), _role(geometry, g), _place(geometry, g)
-    add_bias, write_bias, write_taps = _writers(geometry, g)
+    (add_bias, write_bias), write_taps = _bias(geometry, g), _taps(geometry, g)
 
     @unrolled
     def body(gradient, x, dy):
@@ -219,19 +219,11 @@ def _staging(geometry, batch, g):
     return fetch, stash
 
 
-def _writers(geometry, g):
-    """Device functions: add a box's dy to the bias sums; write the bias; write one tap column, all slices added."""
-    X_FLOATS, THREADS, TILE_K, PIXELS = (
-        x_box(g, geometry).floats,
-        g.threads(geometry),
-        g.tile_filters,
-        g.rows * g.run * g.runs,
-    )
-    KW, C, K, TILE_C = geometry.kernel[2], geometry.in_channels, geometry.out_channels, g.tile_channels
-    ROWS = prod(geometry.kernel[:2]) * TILE_C
-    SHARES, SIZE = min(PIXELS, THREADS // TILE_K), prod(geometry.weight_shape)
-    EACH = ceil(PIXELS, SHARES)
-    tile = _tile(geometry, g)
+def _bias(geometry, g):
+    """Device functions: add a box's dy to a thread's sum of one filter; add the threads' sums and write the bias."""
+    X_FLOATS, TILE_K, PIXELS = x_box(g, geometry).floats, g.tile_filters, g.rows * g.run * g.runs
+    K, SIZE, SHARES = geometry.out_channels, prod(geometry.weight_shape), min(PIXELS, g.threads(geometry) // TILE_K)
+    EACH, tile = ceil(PIXELS, SHARES), _tile(geometry, g)
 
     @device_function
     def add_bias(shared, here, bias):
@@ -254,6 +246,15 @@ def _writers(geometry, g):
                 total += shared[i * TILE_K + t]
             gradient[cuda.blockIdx.y * (SIZE + K) + SIZE + filters + t] = total
 
+    return add_bias, write_bias
+
+
+def _taps(geometry, g):
+    """Device function: write one tap column of the weights, all slices added in order."""
+    KW, C, K, (TILE_C, TILE_K) = geometry.kernel[2], geometry.in_channels, geometry.out_channels, g.tile
+    ROWS, SIZE, THREADS = prod(geometry.kernel[:2]) * TILE_C, prod(geometry.weight_shape), g.threads(geometry)
+    tile = _tile(geometry, g)
+
     @device_function
     def write_taps(gradient, shared, s):
         channel, filters = tile()
@@ -266,4 +267,4 @@ def _writers(geometry, g):
                 row = quotient(e, TILE_K * TILE_C) * KW + s
                 gradient[cuda.blockIdx.y * (SIZE + K) + (row * C + c) * K + k] = total
 
-    return add_bias, write_bias, write_taps
+    return write_taps

@@ -133,8 +133,7 @@ def _splits(boxes, tiles, multiprocessors):
 
     candidates = range(1, min(boxes, max(1, 4 * multiprocessors // tiles)) + 1)
     limit = 1.05 * min(map(time, candidates))
-    splits = next(s for s in candidates if time(s) <= limit)
-    return splits
+    return next(s for s in candidates if time(s) <= limit)
 
 
 def choose(geometry, batch, multiprocessors=132, **fixed):
@@ -152,26 +151,8 @@ def choose(geometry, batch, multiprocessors=132, **fixed):
     ValueError
         If nothing fits: the window has too many rows, or rows too long.
     """
-    height, width = geometry.out_shape[1:3]
-    channels, filters, run = (
-        fixed.get(name, n) for name, n in zip(Tiling._fields[:2] + ("run",), thread_tile(geometry))
-    )
-    groups = (
-        _halves(ceil(_even(geometry.in_channels, 32), channels)),
-        _halves(ceil(_even(geometry.out_channels, 32), filters)),
-    )
     best = None
-    for cg, kg, rows, runs in product(*groups, range(1, height + 1), range(1, ceil(width, run) + 1)):
-        lanes = cg * kg * prod(geometry.kernel[:2])
-        if lanes > THREADS:
-            continue
-        slices = max(_even(rows * runs, fixed.get("slices", THREADS // lanes)), ceil(filters * kg, lanes))
-        tiling = Tiling(channels, filters, cg, kg, run, runs, rows, slices, 1)
-        boxes = tiling.boxes(geometry, batch)
-        splits = fixed.get("splits") or _splits(boxes, tiling.tiles(geometry), multiprocessors)
-        tiling = tiling._replace(splits=ceil(boxes, ceil(boxes, splits)))
-        if any(getattr(tiling, name) != value for name, value in fixed.items() if name != "splits"):
-            continue
+    for tiling in _candidates(geometry, batch, multiprocessors, fixed):
         floats = tiling.shared_floats(geometry, batch)
         key = (_cycles(tiling, geometry, batch, multiprocessors), floats)
         if floats <= SHARED_FLOATS and (best is None or key < best[0]):
@@ -182,6 +163,29 @@ def choose(geometry, batch, multiprocessors=132, **fixed):
             f"{geometry.kernel} over rows of {geometry.in_shape[2]} pixels; use a smaller window"
         )
     return best[1]
+
+
+def _candidates(geometry, batch, multiprocessors, fixed):
+    """Every tiling within the limit of threads that agrees with `fixed`; no split of them is without boxes."""
+    height, width = geometry.out_shape[1:3]
+    channels, filters, run = (
+        fixed.get(name, n) for name, n in zip(Tiling._fields[:2] + ("run",), thread_tile(geometry))
+    )
+    groups = (
+        _halves(ceil(_even(geometry.in_channels, 32), channels)),
+        _halves(ceil(_even(geometry.out_channels, 32), filters)),
+    )
+    for cg, kg, rows, runs in product(*groups, range(1, height + 1), range(1, ceil(width, run) + 1)):
+        lanes = cg * kg * prod(geometry.kernel[:2])
+        if lanes > THREADS:
+            continue
+        slices = max(_even(rows * runs, fixed.get("slices", THREADS // lanes)), ceil(filters * kg, lanes))
+        tiling = Tiling(channels, filters, cg, kg, run, runs, rows, slices, 1)
+        boxes = tiling.boxes(geometry, batch)
+        splits = fixed.get("splits") or _splits(boxes, tiling.tiles(geometry), multiprocessors)
+        tiling = tiling._replace(splits=ceil(boxes, ceil(boxes, splits)))
+        if all(getattr(tiling, name) == value for name, value in fixed.items() if name != "splits"):
+            yield tiling
 
 
 def _halves(n):

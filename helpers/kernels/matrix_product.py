@@ -88,11 +88,7 @@ def origin(p):
 def product(p, a_factor, b_factor):
     """Two device functions: `accumulate(a, b)`, called by all threads, then `total(e)`: output e of the block's tile.
 
-    Parameters
-    ----------
-    p : Product
-    a_factor, b_factor : Factor
-        How a[i, r] and b[r, j] lie in the flat arrays.
+    `p` is a Product; the Factors say how a[i, r] and b[r, j] lie in the flat arrays.
     """
     STEP, OUTPUTS, TILE_COLUMNS, start = 4 if p.length % 4 == 0 else 1, p.outputs, p.tile_columns, origin(p)
     read_a, A_STEP, A_ROW = _panel(p.rows, p.m - p.ones, p.length, a_factor)

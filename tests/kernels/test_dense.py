@@ -8,7 +8,18 @@ from helpers.kernels import dense, dense_tiling
 from helpers.lowering import Op
 
 # batch, inputs, outputs
-SIZES = [(1, 1, 1), (3, 5, 7), (4, 8, 4), (5, 16, 10), (2, 37, 3), (7, 12, 9), (1, 64, 12), (9, 4, 8)]
+SIZES = [
+    (1, 1, 1),
+    (3, 5, 7),
+    (4, 8, 4),
+    (5, 16, 10),
+    (2, 37, 3),
+    (7, 12, 9),
+    (1, 24, 12),
+    (9, 4, 8),
+    (4, 16, 10),
+    (5, 8, 4),
+]
 # tile options that make several blocks, slices and parts
 TILES = [
     {"rows": 1, "columns": 1, "row_groups": 2, "column_groups": 2, "slices": 1},
@@ -54,10 +65,10 @@ def agree(got, wanted):
 
 
 @pytest.mark.parametrize("kind", dense.FACTORIES)
-@pytest.mark.parametrize("size", SIZES)
-def test_matches_the_product(kind, size):
-    for tile in TILES:
-        agree(*run(make_op(kind, *size[1:]), size[0], tile))
+@pytest.mark.parametrize("number", range(len(SIZES)))
+def test_matches_the_product(kind, number):
+    batch, inputs, outputs = SIZES[number]
+    agree(*run(make_op(kind, inputs, outputs), batch, TILES[number % len(TILES)]))
 
 
 @pytest.mark.parametrize("kind", dense.FACTORIES)
@@ -77,3 +88,15 @@ def test_tiles_fit_a_block(sizes):
         p, *_ = choose(DenseGeometry(*features), batch)
         assert p.threads <= dense_tiling.THREADS
         assert p.shared_bytes <= dense_tiling.SHARED
+
+
+@pytest.mark.assemble
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
+@pytest.mark.parametrize("kind", dense.FACTORIES)
+def test_assembles_without_spills(kind, capability):
+    from helpers.assembly import resources
+
+    for inputs, outputs in ((256, 120), (2048, 10)):
+        used = resources(dense.production(make_op(kind, inputs, outputs, "relu", "y"), 128), capability)
+        assert used.stack_bytes == used.spill_bytes == 0
+        assert used.shared_bytes <= dense_tiling.SHARED

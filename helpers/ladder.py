@@ -172,12 +172,10 @@ class Ladder:
         return pd.DataFrame(rows, columns=["form", "registers", *WIDE]).set_index("form")
 
     def save(self):
-        """Write what was measured here to the folder CNN_RESULTS, or data/results; without a GPU say so."""
-        if not any(rung.record for rung in self.rungs.values()):
-            print("Nothing was timed: times need a GPU. Tables and charts show committed measurements.")
-            return
-        folder = Path(os.environ.get("CNN_RESULTS", RESULTS))
-        print(f"wrote {write_results(f'ladder-{self.kind}', self.records(), folder=folder).name}")
+        """Write what was measured here to the folder CNN_RESULTS, or data/results; nothing where nothing was."""
+        if any(rung.record for rung in self.rungs.values()):
+            folder = Path(os.environ.get("CNN_RESULTS", RESULTS))
+            print(f"wrote {write_results(f'ladder-{self.kind}', self.records(), folder=folder).name}")
 
     def plot(self):
         """Chart of the rungs' times, or None with a sentence where nothing was measured."""

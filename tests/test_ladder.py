@@ -71,7 +71,7 @@ def test_without_measurements_it_says_so(dense_ladder, capsys):
     dense_ladder.finding()
     dense_ladder.save()
     assert dense_ladder.plot() is None and dense_ladder.dissect("dense_rows") is None
-    assert capsys.readouterr().out.count("GPU") == 4
+    assert capsys.readouterr().out.count("GPU") == 3
 
 
 def test_committed_measurements_are_shown(dense_ladder, monkeypatch, capsys):

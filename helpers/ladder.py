@@ -15,15 +15,15 @@ import pandas as pd
 
 from helpers import device
 from helpers.check import check_close, check_kernel
+from helpers.checking.oracle_cases import make_case
 from helpers.compiler import compile_ptx, launch, load
 from helpers.lowering import lower
-from helpers.oracle_cases import make_case
 from helpers.planes import plane_problems
 from helpers.report import say
 from helpers.results import RESULTS, find_records, write_results
 from helpers.roofline import floor, operation_work
 from helpers.trace import trace
-from helpers.traced_memory import poison
+from helpers.tracing.memory import poison
 
 SMALL_TILE, TILE = 3, 8  # cells of a shape class along an axis: in the tracer, on the card
 LAUNCHES, GRAPH_SECONDS = 50, 0.02  # of one timed graph, whichever is less

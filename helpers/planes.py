@@ -5,8 +5,8 @@ Must not learn what a kernel computes.
 
 from dataclasses import replace
 
+from helpers.checking.shape_classes import shape_classes
 from helpers.lowering import Op
-from helpers.shape_classes import shape_classes
 
 
 def image_plane(op):

@@ -122,7 +122,6 @@ def product(p, a_factor, b_factor):
         for e in unroll(p.rows * p.columns):
             shared[first + e // p.columns * TILE_COLUMNS + e % p.columns] = sums[e // p.columns, e % p.columns]
 
-    del partial_sums.py_func  # Numba would compile the original, not the straight-line code
     return _reduction(p, device_function(partial_sums))
 
 

@@ -256,12 +256,7 @@ def patch_place(layout):
 def correlator(layout, epilogue, window=(1, 1)):
     """Device function correlate(out, winner, x, w, extra): the whole work of a block.
 
-    Parameters
-    ----------
-    layout : Layout
-    epilogue : Epilogue
-    window : tuple of 2 int
-        (rows, columns) of outputs of which only the largest is stored; divides the thread's tile.
+    `window` is the (rows, columns) of outputs of which only the largest is stored; it divides the thread's tile.
     """
     tile, (high, wide), working = layout.tile, window, layout.tile.team * layout.tile.teams
     (block, thread), (corner, starts) = (block_place(layout), thread_place(tile)), patch_place(layout)

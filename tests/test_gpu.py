@@ -6,18 +6,25 @@ import pytest
 from helpers.agreement import agreement_bound, check_agreement
 from helpers.architectures import lenet5
 from helpers.check import check
+from helpers.compiler import load
 from helpers.data import load_dataset
 from helpers.device import SIMULATOR
 from helpers.engines import make_engine
 from helpers.kernels.library import MODULES
 from helpers.optimizers import SGD
-from helpers.suites.sanitizer import operations
+from helpers.suites.sanitizer import operations, shape_class_kernels
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(SIMULATOR, reason="needs a CUDA device")]
 
 
+@pytest.fixture(scope="module", params=[8, 17])
+def tile(request):
+    """Cells of a tile; the kernels for its shape classes are compiled together."""
+    load(shape_class_kernels(request.param))
+    return request.param
+
+
 @pytest.mark.parametrize(("kind", "mode"), operations())
-@pytest.mark.parametrize("tile", [8, 17])
 def test_every_production_kernel_on_every_shape_class(kind, mode, tile):
     check(MODULES[kind].production, kind, tile=tile, mode=mode)
 

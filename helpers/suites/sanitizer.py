@@ -12,6 +12,8 @@ import sys
 
 from helpers.benchmark import MeasurementError
 from helpers.check import CheckError, check
+from helpers.checking.shape_classes import shape_classes
+from helpers.compiler import load
 from helpers.device import gpu_available
 from helpers.engines import make_engine
 from helpers.kernels.library import MODULES
@@ -32,6 +34,7 @@ def measure(tool, quick=False):
     program = shutil.which("compute-sanitizer")
     if program is None:
         raise MeasurementError("compute-sanitizer was not found; it is part of the CUDA toolkit, put it on PATH")
+    exercise(quick)  # fills the cache of compiled kernels: the tool need not watch the compiler
     command = [program, "--tool", tool, sys.executable, "-m", "helpers.suites.sanitizer", *(["quick"] if quick else [])]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     found = SUMMARY.search(done.stdout)
@@ -45,6 +48,7 @@ def measure(tool, quick=False):
 
 def exercise(quick=False):
     """Run every kernel; the number of kernels run. Each operation's results are compared with the oracle as well."""
+    load(shape_class_kernels())  # compiled many at a time; the checks then find them
     kernels = 0
     for network, dataset, batch in NETWORKS[: 1 if quick else None]:
         work = make_workload(network, dataset, train=2 * batch, test=batch + 3)
@@ -59,6 +63,15 @@ def exercise(quick=False):
         except CheckError as error:
             sys.exit(f"{kind}: {error}")
     return kernels
+
+
+def shape_class_kernels(tile=8):
+    """The production kernel of every operation on every shape class."""
+    return [
+        MODULES[kind].production(op, batch)
+        for kind, mode in operations()
+        for op, batch in shape_classes(kind, tile, mode).values()
+    ]
 
 
 def operations():

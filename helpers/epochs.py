@@ -153,7 +153,7 @@ def step_table(engine):
         row |= {"block": _size(kernel.block), "registers": getattr(run, "registers", 0) or record.get("registers")}
         rows.append(row | {"time, us": record.get("median"), "limit of the card, us": record.get("floor")})
     frame = pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="launch"))
-    return frame.dropna(axis=1, how="all").round(1)
+    return frame.dropna(axis=1, how="all").round(2)
 
 
 def _size(extent):
@@ -214,7 +214,8 @@ def transfer_table():
     frame["copies"] = [f"{r['median']:,.0f} ({r['bytes']:,} bytes)" if r["median"] else "0" for r in records]
     names = {"HtoD": "to the card", "DtoH": "to the host"}
     frame["place"] = [f"{record['when']}, {names[record['direction']]}" for record in records]
-    return frame.pivot(index="form", columns="place", values="copies").rename_axis(None, axis=1)
+    table = frame.pivot(index="form", columns="place", values="copies").rename_axis(None, axis=1)
+    return table[[f"{when}, {way}" for when in ("before", "within", "after") for way in names.values()]]
 
 
 def _count_live():

@@ -4,7 +4,7 @@ Knows arrays, operations by their tensors, and the frame in charts.py; must not 
 """
 
 import numpy as np
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from helpers.charts import WIDTH, add_list, new_chart, place, show_share, show_time
 from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
@@ -27,8 +27,7 @@ def plot_order(orders, samples):
     Chart
     """
     count = len(next(iter(orders.values())))
-    spread = min(np.ptp(order) for order in orders.values()) / samples
-    title = f"The first {count} positions already reach over {show_share(spread)} of the {samples:,} samples"
+    title = f"{count} neighbouring positions read samples from all over the {samples:,}"
     chart = new_chart(2.75, title, "each dot: the sample that one position of the epoch reads")
     width = (WIDTH - 1.0) / len(orders)
     for index, (name, order) in enumerate(orders.items()):
@@ -37,6 +36,7 @@ def plot_order(orders, samples):
         axes.set_ylim(0, samples)
         axes.set_xlabel(f"position in {name}", color=MUTED)
         axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.grid(axis="y", color=FAINT, lw=0.8)
         axes.tick_params(labelleft=index == 0)
         if index == 0:
@@ -92,14 +92,14 @@ def plot_streams(ops, records):
     seconds = [times[op.layer, op.kind] if measured else 1.0 for op in ops]
     plan, whole = lay_out(ops, seconds), sum(seconds)
     end = max(stop for _, _, stop in plan)
-    title = "Weight gradients run beside the chain of input gradients: "
-    title += f"{show_time(end, 'us')} instead of {show_time(whole, 'us')}" if measured else "nothing waits for them"
+    title = "Weight gradients run beside the chain of input gradients"
+    title += f": {show_time(end, 'us')} instead of {show_time(whole, 'us')}" if measured else ""
     note = "kernel times as measured one by one; a kernel alone on the card may slow down beside another"
     note = note if measured else "all kernels drawn equally long: their times have not been measured on any card yet"
-    chart = new_chart(2.3, title, note)
-    axes = place(chart, 1.15, 0.25, WIDTH - 1.3, 1.95)
+    chart = new_chart(2.8, title, note)
+    axes = place(chart, 1.15, 0.3, WIDTH - 1.3, 2.45)
     for op, (stream, start, stop) in zip(ops, plan):
-        axes.broken_barh([(start, stop - start)], (1.04 - stream, 0.62), color=_colour(op.kind), ec="white", lw=1)
+        axes.broken_barh([(start, stop - start)], (1.0 - stream, 0.7), color=_colour(op.kind), ec="white", lw=1)
         if stop - start > 0.028 * end:
             axes.text((start + stop) / 2, 1.35 - stream, f"{op.layer}  {_short(op.kind)}", rotation=90, ha="center",
                       va="center", fontsize=7.5, color=INK)  # fmt: skip
@@ -160,6 +160,7 @@ def plot_agreement(losses, reference, bound):
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("step", color=MUTED)
     axes.set_ylabel("gap of the loss", color=MUTED)
+    chart.alt += f" Largest share of the bound: {show_share(share, 1)}."
     return chart
 
 

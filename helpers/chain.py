@@ -20,8 +20,8 @@ from pathlib import Path
 
 import nbformat
 
-from helpers.canonical import clean, without_paths
-from helpers.cells import notebook_paths, set_repository, write_cells
+from helpers.publishing.canonical import clean, without_paths
+from helpers.publishing.cells import notebook_paths, set_repository, write_cells
 from helpers.results import RESULTS, ROOT, write_atomically
 from helpers.startup import choose_target, short_name
 
@@ -107,7 +107,7 @@ def run(update=False, fresh=False):
         raise NotebookError(f"no notebook named like 01_name.ipynb is in the folder {folder.name}")
     print(f"GPU: {card}" if card else "No GPU: the quick profile runs, in the simulator on tiny shapes.", flush=True)
     _execute_all(paths, output, fresh)
-    from helpers.html import write_report
+    from helpers.publishing.html import write_report
 
     executed = [output / "notebooks" / path.name for path in paths]
     write_report(executed, output / "report.html")

@@ -6,9 +6,9 @@ The grader of exercises and the heart of the tests. Must not learn about engines
 import numpy as np
 import pandas as pd
 
-from helpers.oracle_cases import make_case
-from helpers.shape_classes import shape_classes
-from helpers.traced_memory import poison
+from helpers.checking.oracle_cases import make_case
+from helpers.checking.shape_classes import shape_classes
+from helpers.tracing.memory import poison
 
 GUARD = 64  # poisoned cells on either side of each array; keeps 16-byte alignment
 

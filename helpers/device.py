@@ -7,6 +7,7 @@ Must not learn about operations, networks or engines.
 
 import functools
 import os
+import sys
 from dataclasses import dataclass
 
 os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
@@ -16,6 +17,8 @@ from numba import cuda  # noqa: E402
 
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 MINIMUM_CAPABILITY = (7, 5)
+if SIMULATOR:
+    sys.setswitchinterval(1e-4)  # its threads wait for each other at every barrier
 
 
 class DeviceError(RuntimeError):

@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 
 from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE, STYLE, blank_figure
 from helpers.trace import TraceError
-from helpers.traced_cuda import WARP, index_at
-from helpers.warp_costs import SECTOR_BYTES, warp_accesses
+from helpers.tracing.cuda_stand_in import WARP, index_at
+from helpers.tracing.warp_costs import SECTOR_BYTES, warp_accesses
 
 UNTOUCHED, BLOCK, THREAD = 0, 1, 2
 CELL_COLORS = ListedColormap(["white", BLUE, ORANGE])

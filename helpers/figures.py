@@ -38,6 +38,9 @@ def draw_figures(records=None, folder=FIGURES):
             charts[f"kernels-{network}"] = plot_kernels(kernels)
         if runs := find_records(records, experiment="test_accuracy", form="one seed", **keys):
             charts[f"learning-curve-{network}"] = plot_learning_curve(runs)
+    for operation in sorted({r["operation"] for r in records if r["experiment"] == "ladder_time"}):
+        rungs = find_records(records, experiment="ladder_time", operation=operation)
+        charts[f"ladder-{operation.replace('_', '-')}"] = plot_ladder(rungs)
     return [save_figure(chart, name, folder) for name, chart in charts.items()]
 
 

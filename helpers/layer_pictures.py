@@ -6,7 +6,7 @@ Knows arrays and the frame in charts.py; must not learn how a layer is computed 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from helpers.charts import MARGIN, WIDTH, new_chart, place, text_width
 from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
@@ -179,6 +179,8 @@ def draw_lines(lines, title, x_label, y_label, note="", log="", percent=False):
     axes = place(chart, 0.85, 0.5, WIDTH - 0.85 - room - MARGIN, 2.5)
     axes.set_xscale("log" if "x" in log else "linear")
     axes.set_yscale("log" if "y" in log else "linear")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
     for (_, (x, y)), colour in zip(lines.items(), COLOURS):
         axes.plot(x, y, color=colour, lw=2, marker="o" if len(x) < 25 else "", ms=3.5)
     axes.grid(axis="y", color=FAINT, lw=0.8)
@@ -196,17 +198,14 @@ def draw_lines(lines, title, x_label, y_label, note="", log="", percent=False):
 
 
 def _name_ends(axes, lines):
-    """Write each line's name beside its last point, names moved apart where they would touch."""
-    to_points = axes.transData.transform
-    scale = 72 / axes.figure.dpi
+    """Write each line's name beside its last point; names of lines that end together are moved apart."""
+    axes.autoscale_view()
+    scale, lowest = 72 / axes.figure.dpi, {}
     ends = [(name, x[-1], y[-1], colour) for (name, (x, y)), colour in zip(lines.items(), COLOURS)]
-    right = max(x for _, x, _, _ in ends)
-    lowest = -np.inf
     for name, x, y, colour in sorted(ends, key=lambda end: end[2]):
-        height = to_points((x, y))[1] * scale
-        lowest = max(height, lowest + 13)
-        across = (to_points((right, y))[0] - to_points((x, y))[0]) * scale + 7
-        axes.annotate(name, (x, y), xytext=(across, lowest - height), textcoords="offset points", va="center",
+        height = axes.transData.transform((x, y))[1] * scale
+        lowest[x] = max(height, lowest.get(x, -np.inf) + 13)
+        axes.annotate(name, (x, y), xytext=(7, lowest[x] - height), textcoords="offset points", va="center",
                       fontsize=LABEL_SIZE, fontweight="bold", color=colour, annotation_clip=False)  # fmt: skip
 
 

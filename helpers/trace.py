@@ -12,13 +12,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from helpers import warp_costs
-from helpers.coroutines import Rebinder, plain
 from helpers.kernels.base import ARGUMENTS, OUTPUTS, Kernel
-from helpers.races import Accesses, find_race
-from helpers.traced_block import Block
-from helpers.traced_cuda import WARP, Cuda, flat_index, index_at, stand_ins
-from helpers.traced_memory import (
+from helpers.tracing import warp_costs
+from helpers.tracing.block import Block
+from helpers.tracing.coroutines import Rebinder, plain
+from helpers.tracing.cuda_stand_in import WARP, Cuda, flat_index, index_at, stand_ins
+from helpers.tracing.memory import (
     ARRAY_SHIFT,
     INDEX_SHIFT,
     KINDS,
@@ -32,6 +31,7 @@ from helpers.traced_memory import (
     TraceError,
     poison,
 )
+from helpers.tracing.races import Accesses, find_race
 
 
 def trace(kernel, *arrays, blocks=None, record=True, outputs=None):

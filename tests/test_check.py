@@ -8,12 +8,12 @@ import pytest
 
 from helpers import reference
 from helpers.check import CheckError, check, check_close, check_kernel, relative_error
+from helpers.checking.oracle_cases import CASES, make_case
+from helpers.checking.shape_classes import shape_classes
 from helpers.device import SIMULATOR, cuda
 from helpers.geometry import ConvGeometry, DenseGeometry, PoolGeometry
 from helpers.kernels.base import Kernel
 from helpers.lowering import Op
-from helpers.oracle_cases import CASES, make_case
-from helpers.shape_classes import shape_classes
 from helpers.trace import TraceError, trace
 
 THREADS = 32

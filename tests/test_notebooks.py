@@ -7,8 +7,8 @@ from statistics import median
 import nbformat
 import pytest
 
-from helpers.cells import METADATA, SHARED, notebook_paths, repository_of, share_cells
 from helpers.chain import execute
+from helpers.publishing.cells import METADATA, SHARED, notebook_paths, repository_of, share_cells
 
 PATHS = notebook_paths()
 CELL_LINES, KERNEL_LINES, BYTES = 25, 35, 1_500_000

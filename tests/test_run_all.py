@@ -10,8 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import cells, installation
-from helpers.canonical import clean, without_paths
+from helpers import installation
+from helpers.publishing import cells
+from helpers.publishing.canonical import clean, without_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -53,14 +53,23 @@ def test_modules_are_short():
 
 
 def test_functions_are_short():
+    """A function made inside another one, as a factory makes a kernel's body, counts by itself."""
     functions = [
-        (f"{name_of(path)}:{node.name}", node.end_lineno - node.lineno + 1 - docstring_lines(node))
+        (f"{name_of(path)}:{node.name}", lines_of(node) - docstring_lines(node) - inner_lines(node))
         for path in MODULES
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.FunctionDef)
     ]
     long = {name: lines for name, lines in functions if lines > FUNCTION_LINES}
     assert not long, f"longer than {FUNCTION_LINES} lines without their docstring: {long}"
+
+
+def lines_of(node):
+    return node.end_lineno - node.lineno + 1
+
+
+def inner_lines(node):
+    return sum(lines_of(child) for child in node.body if isinstance(child, ast.FunctionDef))
 
 
 def docstring_lines(node):

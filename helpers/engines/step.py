@@ -172,7 +172,7 @@ class DeviceStep:
         if name == "scratch":
             return self._scratch[kernel]
         tensor = {
-            "y": op.outputs[0] if forward else op.inputs[-1],
+            "y": op.outputs[:1] if forward else op.inputs[-1:],
             "dx": op.outputs[:1],
             "d_logits": op.outputs[:1],
             "x": op.inputs[:1],

@@ -127,35 +127,37 @@ def multiplier(layout):
     """Device function multiply(patch, weights, sums) -> sums: adds one channel's products, one kernel row at a time.
 
     A row of the patch in registers serves all taps of a kernel row; the weights of a tap serve all of the thread's
-    pixels.
+    pixels. A straight tile has all kernel rows in one piece, so that a patch row is read once for all of them.
     """
     tile, (_, row_step, column_step), (_, row_taps, taps) = layout.tile, layout.sums.stride, layout.sums.kernel
     rows, columns, filters, read, vector = tile.rows, tile.columns, tile.filters, layout.read, layout.vector
     pitch, weight_pitch, quad_step = layout.pitch, layout.weight_pitch, tile.filter_groups * 4
+    together = row_taps if tile.straight else 1
 
     @device_function
     @unrolled
     def multiply(patch, weights, sums):
         acc = tile_of(sums, rows, columns, filters)
-        for row_tap in range(row_taps):
-            v = registers(rows, read)
-            u = registers(filters)
-            for r in unroll(rows):
-                line = (r * row_step + row_tap) * pitch
-                if vector:
-                    for q in unroll(0, read, 4):
-                        v[r, q], v[r, q + 1], v[r, q + 2], v[r, q + 3] = load4(patch, line + q)
-                else:
-                    for q in unroll(read):
-                        v[r, q] = patch[line + q]
-            for t in unroll(taps):
-                at = (row_tap * taps + t) * weight_pitch
-                for q in unroll(0, filters, 4):
-                    u[q], u[q + 1], u[q + 2], u[q + 3] = load4(weights, at + q // 4 * quad_step)
+        v = registers(rows, read)
+        u = registers(filters)
+        for first in range(0, row_taps, together):
+            for i in unroll(together):
                 for r in unroll(rows):
-                    for c in unroll(columns):
-                        for f in unroll(filters):
-                            acc[r, c, f] += v[r, c * column_step + t] * u[f]
+                    line = (r * row_step + first + i) * pitch
+                    if vector:
+                        for q in unroll(0, read, 4):
+                            v[r, q], v[r, q + 1], v[r, q + 2], v[r, q + 3] = load4(patch, line + q)
+                    else:
+                        for q in unroll(read):
+                            v[r, q] = patch[line + q]
+                for t in unroll(taps):
+                    at = ((first + i) * taps + t) * weight_pitch
+                    for q in unroll(0, filters, 4):
+                        u[q], u[q + 1], u[q + 2], u[q + 3] = load4(weights, at + q // 4 * quad_step)
+                    for r in unroll(rows):
+                        for c in unroll(columns):
+                            for f in unroll(filters):
+                                acc[r, c, f] += v[r, c * column_step + t] * u[f]
         return acc
 
     return multiply
@@ -254,12 +256,7 @@ def patch_place(layout):
 def correlator(layout, epilogue, window=(1, 1)):
     """Device function correlate(out, winner, x, w, extra): the whole work of a block.
 
-    Parameters
-    ----------
-    layout : Layout
-    epilogue : Epilogue
-    window : tuple of 2 int
-        (rows, columns) of outputs of which only the largest is stored; divides the thread's tile.
+    `window` is the (rows, columns) of outputs of which only the largest is stored; it divides the thread's tile.
     """
     tile, (high, wide), working = layout.tile, window, layout.tile.team * layout.tile.teams
     (block, thread), (corner, starts) = (block_place(layout), thread_place(tile)), patch_place(layout)

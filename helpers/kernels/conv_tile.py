@@ -69,6 +69,8 @@ class Tile:
         Teams that share the block's tile: each sums its part of the channels, and the parts are added at the end.
     blocks : int
         Blocks that must fit a multiprocessor at once; it caps the registers.
+    straight : bool
+        All taps of a channel are straight-line code; otherwise one kernel row at a time is.
     """
 
     images: int = 1
@@ -81,6 +83,7 @@ class Tile:
     channels: int = 8
     teams: int = 1
     blocks: int = 1
+    straight: bool = False
 
     def __post_init__(self):
         if self.filters % 4 or self.channels % self.teams:

@@ -11,6 +11,7 @@ from helpers.kernels.conv_tile import SHARED_LIMIT, Layout, Tile
 PIXEL_GROUPS = 32  # a warp of pixel groups ...
 TEAM = 128  # ... times four filter groups: 4 warps share a patch
 RESIDENT = 512  # threads that a multiprocessor's registers hold with 64 sums each
+STRAIGHT = 640  # products of one channel that are written out: more would leave the instruction cache
 MOST_TEAMS = 4  # adding up more teams costs what they save
 
 
@@ -38,7 +39,8 @@ def choose_tile(sums, multiprocessors=132, window=(1, 1)):
     tile = replace(tile, images=_images(sums, tile, multiprocessors))
     tile = _shrink(sums, tile)
     tile = replace(tile, teams=_teams(sums, tile, multiprocessors))
-    return replace(_shrink(sums, tile), blocks=max(1, RESIDENT // tile.threads))
+    straight = sums.kernel[1] * sums.kernel[2] * tile.accumulators <= STRAIGHT
+    return replace(_shrink(sums, tile), blocks=max(1, RESIDENT // tile.threads), straight=straight)
 
 
 def _share(size, step, most):
@@ -91,7 +93,12 @@ def fits(sums, tile, limit=SHARED_LIMIT):
 
 def neighbours(sums, tile):
     """Tiles around `tile` that are worth timing, `tile` first; each differs in one thing and fits 64 KB."""
-    changes = [{}, *({"teams": n} for n in (1, 2, 4, 8)), *({"channels": n} for n in (4, 8, 16))]
+    changes = [
+        {},
+        {"straight": not tile.straight},
+        *({"teams": n} for n in (1, 2, 4, 8)),
+        *({"channels": n} for n in (4, 8, 16)),
+    ]
     changes += [{"filter_groups": n} for n in (tile.filter_groups // 2, tile.filter_groups * 2)]
     changes += [{"images": n} for n in (tile.images // 2, tile.images * 2)]
     changes += [{"row_groups": n} for n in (tile.row_groups // 2, tile.row_groups * 2)]

@@ -9,8 +9,9 @@ import numpy as np
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
-from helpers.kernels.conv_weight_tiling import ceil, choose, dy_box, x_box
-from helpers.kernels.intrinsics import load4, quotient, remainder, shared_floats, store4
+from helpers.kernels.boxes import ceil, mover, vector
+from helpers.kernels.conv_weight_tiling import choose, dy_box, x_box
+from helpers.kernels.intrinsics import quotient, remainder, shared_floats
 from helpers.unroll import registers, unroll, unrolled
 
 
@@ -64,25 +65,28 @@ def variants(op, batch):
         "half filter tile": {"filter_groups": ceil(base.filter_groups, 2)},
         "half channel tile": {"channel_groups": ceil(base.channel_groups, 2)},
     }
-    found = {}
+    found, seen = {}, set()
     for name, fixed in wishes.items():
         try:
-            found[name] = conv_weight_gradient(op, batch, choose(op.geometry, batch, **fixed))
+            tiling = choose(op.geometry, batch, **fixed)
         except ValueError:  # that wish does not fit
             continue
+        if tiling not in seen:
+            found[name] = conv_weight_gradient(op, batch, tiling)
+        seen.add(tiling)
     return found
 
 
 def _body(geometry, batch, g):
     """The kernel's body for tiling `g`: walks over the boxes of its split, then adds up the slices."""
-    SH, SW, KW, C, K = *geometry.stride[1:], geometry.kernel[2], g.channels, g.filters
-    X, DY, POSITIONS, BOXES = x_box(g, geometry), dy_box(g, geometry), g.rows * g.runs, g.boxes(geometry, batch)
-    SHARE, FLOATS, WINDOW = ceil(BOXES, g.splits), X.floats + DY.floats, (g.run - 1) * SW + KW
-    LOADS, start, fetch, stash = _staging(geometry, batch, g)
-    PASSES, STEP, BUFFERS = ceil(POSITIONS, g.slices), g.slices // g.runs, g.buffers(geometry, batch)
-    NEXT = LOADS if BUFFERS == 2 else 0
-    role, load_x, load_dy = _role(geometry, g), _vector(C, C % 4 == 0 and X.pitch % 4 == 0), _vector(K, K % 4 == 0)
-    TILE_C, TILE_K, (add_bias, write_bias, write_taps) = g.tile_channels, g.tile_filters, _writers(geometry, g)
+    SW, KW, C, K, TILE_C, TILE_K = geometry.stride[2], geometry.kernel[2], g.channels, g.filters, *g.tile
+    X, POSITIONS, PASSES = x_box(g, geometry), g.rows * g.runs, ceil(g.rows * g.runs, g.slices)
+    FLOATS, WINDOW = X.floats + dy_box(g, geometry).floats, (g.run - 1) * SW + KW
+    BOXES, BUFFERS = g.boxes(geometry, batch), g.buffers(geometry, batch)
+    SHARE = ceil(BOXES, g.splits)
+    load_x, load_dy = vector(C, C % 4 == 0 and X.pitch % 4 == 0), vector(K, K % 4 == 0)
+    (fetch, stash), role, place = _staging(geometry, batch, g), _role(geometry, g), _place(geometry, g)
+    (add_bias, write_bias), write_taps = _bias(geometry, g), _taps(geometry, g)
 
     @unrolled
     def body(gradient, x, dy):
@@ -90,79 +94,64 @@ def _body(geometry, batch, g):
         x_lane, dy_lane, sums_lane, part = role()
         first = cuda.blockIdx.y * SHARE
         last = min(first + SHARE, BOXES)
+        stash(shared, 0, fetch(x, dy, first, last))
         sums = registers(KW, C, K)
         pixels = registers(WINDOW, C)
-        stage = registers(LOADS, 4)
-        d = registers(K)
         for i in unroll(KW * C * K):
             sums[i // (C * K), i // K % C, i % K] = np.float32(0.0)
-        n, depth, h, w = start(first)
-        for i in unroll(LOADS):
-            stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3] = fetch(x, dy, i, True, n, depth, h, w)
-        for i in unroll(LOADS):
-            stash(shared, 0, i, stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3])
         for box in range(first, last):
-            here, more = remainder(box - first, BUFFERS) * FLOATS, box + 1 < last
-            n, depth, h, w = start(box + 1)
+            here = remainder(box - first, BUFFERS) * FLOATS
             cuda.syncthreads()
-            for i in unroll(NEXT):  # the next box travels while this one is worked on
-                stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3] = fetch(x, dy, i, more, n, depth, h, w)
+            if BUFFERS == 2:  # the next box travels while this one is worked on
+                stage = fetch(x, dy, box + 1, last)
             for i in range(PASSES):
-                position = part + i * g.slices
-                if POSITIONS % g.slices == 0 or position < POSITIONS:
-                    row, column = quotient(position, g.runs), remainder(position, g.runs) * g.run
-                    if g.slices % g.runs == 0:
-                        row, column = quotient(part, g.runs) + i * STEP, remainder(part, g.runs) * g.run
-                    a = here + x_lane + row * SH * X.pitch + column * SW * TILE_C
-                    b = here + dy_lane + row * DY.pitch + column * TILE_K
+                x_run, dy_run, exists = place(part, i)
+                if POSITIONS % g.slices == 0 or exists:
                     for p in unroll(g.run):
                         for u in unroll(max(p * SW, (p - 1) * SW + KW) if p else 0, p * SW + KW):
-                            channels = load_x(shared, a + u * TILE_C)
+                            values = load_x(shared, here + x_lane + x_run + u * TILE_C)
                             for c in unroll(C):
-                                pixels[u, c] = channels[c]
-                        filters = load_dy(shared, b + p * TILE_K)
+                                pixels[u, c] = values[c]
+                        others = load_dy(shared, here + dy_lane + dy_run + p * TILE_K)
                         for k in unroll(K):
-                            d[k] = filters[k]
-                        for s in unroll(KW * C * K):
-                            sums[s // (C * K), s // K % C, s % K] += (
-                                pixels[p * SW + s // (C * K), s // K % C] * d[s % K]
-                            )
+                            d = others[k]
+                            for j in unroll(KW * C):
+                                sums[j // C, j % C, k] += pixels[p * SW + j // C, j % C] * d
             bias = add_bias(shared, here, bias)
-            for i in unroll(NEXT):
-                stash(shared, FLOATS - here, i, stage[i, 0], stage[i, 1], stage[i, 2], stage[i, 3])
-        for s in unroll(KW):
+            if BUFFERS == 2:
+                stash(shared, FLOATS - here, stage)
+        for tap in unroll(KW):
             cuda.syncthreads()
             for i in unroll(C * K):
-                shared[sums_lane + i // K * TILE_K + i % K] = sums[s, i // K, i % K]
+                shared[sums_lane + i // K * TILE_K + i % K] = sums[tap, i // K, i % K]
             cuda.syncthreads()
-            write_taps(gradient, shared, s)
+            write_taps(gradient, shared, tap)
         cuda.syncthreads()
         write_bias(gradient, shared, bias)
 
     return body
 
 
-def _vector(n, aligned):
-    """Device function (array, index) -> n floats from there on, by 128-bit loads where `aligned`."""
-    step = 4 if aligned and n >= 4 else 1
-    rest = _vector(n - step, aligned) if n > step else None
-
-    if step == 4:
-
-        @device_function
-        def head(array, index):
-            return load4(array, index)
-    else:
-
-        @device_function
-        def head(array, index):
-            return (array[index],)
+def _place(geometry, g):
+    """Device function (slice, pass) -> offset of a run in the input box and in the dy box, and whether it exists."""
+    (_, SH, SW), POSITIONS, (TILE_C, TILE_K) = geometry.stride, g.rows * g.runs, g.tile
+    X_PITCH, DY_PITCH, STEP, EVEN = (
+        x_box(g, geometry).pitch,
+        g.run * g.runs * TILE_K,
+        g.slices // g.runs,
+        g.slices % g.runs,
+    )
 
     @device_function
-    def take(array, index):
-        return head(array, index) + rest(array, index + step)
+    def place(part, i):
+        position = part + i * g.slices
+        row, run = quotient(position, g.runs), remainder(position, g.runs)
+        if EVEN == 0:  # a thread's runs lie one below the other
+            row, run = quotient(part, g.runs) + i * STEP, remainder(part, g.runs)
+        column = run * g.run
+        return row * SH * X_PITCH + column * SW * TILE_C, row * DY_PITCH + column * TILE_K, position < POSITIONS
 
-    return take if rest else head
+    return place
 
 
 def _role(geometry, g):
@@ -198,103 +187,43 @@ def _tile(geometry, g):
 
 
 def _staging(geometry, batch, g):
-    """Vectors a thread moves a box, and device functions: start of a box; fetch a vector; put it in shared memory.
+    """Device functions: fetch(x, dy, box, last) -> this thread's vectors of a box; stash(shared, there, vectors).
 
-    Indices are truncated to 32 bits where that lets the compiler drop the upper halves.
+    Boxes from `last` on are zeros: they are fetched but never used.
     """
     X, DY, X_FLOATS, COLUMNS = x_box(g, geometry), dy_box(g, geometry), x_box(g, geometry).floats, g.run * g.runs
     (SD, SH, SW), (PD, PH, PW), DEPTH = geometry.stride, geometry.padding, geometry.out_shape[0]
     ROW_BOXES, COLUMN_BOXES = ceil(geometry.out_shape[1], g.rows), ceil(geometry.out_shape[2], COLUMNS)
-    LOADS, tile = X.loads + DY.loads, _tile(geometry, g)
-    read_x, put_x = _mover(geometry.in_shape, g.tile_channels, X)
-    read_dy, put_dy = _mover(geometry.out_shape, g.tile_filters, DY)
+    read_x, put_x = mover(geometry.in_shape, g.tile_channels, X)
+    read_dy, put_dy = mover(geometry.out_shape, g.tile_filters, DY)
+    tile = _tile(geometry, g)
 
     @device_function
-    def start(box):
+    def locate(box):
         w, box_row = remainder(box, COLUMN_BOXES) * COLUMNS, quotient(box, COLUMN_BOXES)
         h, plane = remainder(box_row, ROW_BOXES) * g.rows, quotient(box_row, ROW_BOXES)
         return quotient(plane, DEPTH), remainder(plane, DEPTH), h, w
 
     @device_function
-    def fetch(x, dy, i, wanted, n, d, h, w):
+    def fetch(x, dy, box, last):
         channel, filters = tile()
-        if i < X.loads:
-            return read_x(x, i, wanted, n, d * SD - PD, h * SH - PH, w * SW - PW, channel)
-        return read_dy(dy, i - X.loads, wanted and i < LOADS, n, d, h, w, filters)
+        n, d, h, w = locate(box)
+        first = read_x(x, box < last, n, d * SD - PD, h * SH - PH, w * SW - PW, channel)
+        return first, read_dy(dy, box < last, n, d, h, w, filters)
 
     @device_function
-    def stash(shared, there, i, p, q, r, s):
-        if i < X.loads:
-            put_x(shared, there, i, p, q, r, s)
-        elif i < LOADS:
-            put_dy(shared, there + X_FLOATS, i - X.loads, p, q, r, s)
+    def stash(shared, there, vectors):
+        put_x(shared, there, vectors[0])
+        put_dy(shared, there + X_FLOATS, vectors[1])
 
-    return LOADS, start, fetch, stash
+    return fetch, stash
 
 
-def _mover(shape, tile, box):
-    """Device functions: read the vector of load `i` of the box at (n, d, h, w, channel), zeros outside; and put it.
-
-    Vectors are four floats, of which only the first counts where the box has single floats.
-    """
-    depth, height, width, channels = shape
-    step = channels if box.flat else 1
-    width, channels, tile = (width * channels, 1, 1) if box.flat else (width, channels, tile)
-    ROWS = box.planes * box.rows
-
-    @device_function
-    def place(i):
-        t, row, vector = cuda.threadIdx.x, i * box.together, 0
-        if box.steps > 1:
-            row, vector = quotient(i, box.steps), remainder(i, box.steps) * box.lanes
-        row, vector = row + quotient(t, box.lanes), vector + remainder(t, box.lanes)
-        return row, vector, t < box.together * box.lanes and row < ROWS and vector < box.vectors
-
-    @device_function
-    def read(tensor, i, wanted, n, d, h, w, channel):
-        row, vector, exists = place(i)
-        plane, column, c = 0, quotient(vector * box.quad, tile), remainder(vector * box.quad, tile)
-        if box.planes > 1:
-            plane, row = quotient(row, box.rows), remainder(row, box.rows)
-        w, channel = (w * step, 0) if box.flat else (w, channel)
-        inside = np.uint32(d + plane) < np.uint32(depth) and np.uint32(h + row) < np.uint32(height)
-        inside = inside and np.uint32(w + column) < np.uint32(width) and np.uint32(channel + c) < np.uint32(channels)
-        zero = np.float32(0.0)
-        if not (wanted and exists and inside):
-            return zero, zero, zero, zero
-        # the first line is the same for all threads, the second the same for all boxes
-        index = (((n * depth + d) * height + h) * width + w) * channels + channel
-        index += ((plane * height + row) * width + column) * channels + c
-        if box.quad == 4:
-            return load4(tensor, index)
-        return tensor[index], zero, zero, zero
-
-    @device_function
-    def put(shared, there, i, p, q, r, s):
-        row, vector, exists = place(i)
-        if exists:
-            index = there + row * box.pitch + box.quad * vector
-            if box.quad == 4:
-                store4(shared, index, p, q, r, s)
-            else:
-                shared[index] = p
-
-    return read, put
-
-
-def _writers(geometry, g):
-    """Device functions: add a box's dy to the bias sums; write the bias; write one tap column, all slices added."""
-    X_FLOATS, THREADS, TILE_K, PIXELS = (
-        x_box(g, geometry).floats,
-        g.threads(geometry),
-        g.tile_filters,
-        g.rows * g.run * g.runs,
-    )
-    KW, C, K, TILE_C = geometry.kernel[2], geometry.in_channels, geometry.out_channels, g.tile_channels
-    ROWS = prod(geometry.kernel[:2]) * TILE_C
-    SHARES, SIZE = min(PIXELS, THREADS // TILE_K), prod(geometry.weight_shape)
-    EACH = ceil(PIXELS, SHARES)
-    tile = _tile(geometry, g)
+def _bias(geometry, g):
+    """Device functions: add a box's dy to a thread's sum of one filter; add the threads' sums and write the bias."""
+    X_FLOATS, TILE_K, PIXELS = x_box(g, geometry).floats, g.tile_filters, g.rows * g.run * g.runs
+    K, SIZE, SHARES = geometry.out_channels, prod(geometry.weight_shape), min(PIXELS, g.threads(geometry) // TILE_K)
+    EACH, tile = ceil(PIXELS, SHARES), _tile(geometry, g)
 
     @device_function
     def add_bias(shared, here, bias):
@@ -317,6 +246,15 @@ def _writers(geometry, g):
                 total += shared[i * TILE_K + t]
             gradient[cuda.blockIdx.y * (SIZE + K) + SIZE + filters + t] = total
 
+    return add_bias, write_bias
+
+
+def _taps(geometry, g):
+    """Device function: write one tap column of the weights, all slices added in order."""
+    KW, C, K, (TILE_C, TILE_K) = geometry.kernel[2], geometry.in_channels, geometry.out_channels, g.tile
+    ROWS, SIZE, THREADS = prod(geometry.kernel[:2]) * TILE_C, prod(geometry.weight_shape), g.threads(geometry)
+    tile = _tile(geometry, g)
+
     @device_function
     def write_taps(gradient, shared, s):
         channel, filters = tile()
@@ -329,4 +267,4 @@ def _writers(geometry, g):
                 row = quotient(e, TILE_K * TILE_C) * KW + s
                 gradient[cuda.blockIdx.y * (SIZE + K) + (row * C + c) * K + k] = total
 
-    return add_bias, write_bias, write_taps
+    return write_taps

@@ -8,6 +8,8 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
+from helpers.kernels.boxes import ceil, make_box
+
 SHARED_FLOATS = 48 * 1024 // 4  # what every card gives a block without asking
 THREADS = 384  # a block at most: 168 registers each fill a multiprocessor's 65536
 SUMS = 96  # register sums a thread: with operands and addresses they stay below 168 registers
@@ -33,6 +35,11 @@ class Tiling(NamedTuple):
     rows: int
     slices: int
     splits: int
+
+    @property
+    def tile(self):
+        """Channels and filters of a block."""
+        return self.tile_channels, self.tile_filters
 
     @property
     def tile_channels(self):
@@ -67,64 +74,20 @@ class Tiling(NamedTuple):
         return max(self.buffers(geometry, batch) * boxes, sums, self.threads(geometry))
 
 
-class Box(NamedTuple):
-    """Part of a channels-last tensor in shared memory: `planes` x `rows` rows, `pitch` floats from row to row.
-
-    A row is `vectors` vectors of `quad` floats: 4, or 1 where rows do not start on 16 bytes. Where a tile holds all
-    channels (`flat`), a row of pixels is one run of floats. `lanes` threads fetch a row in `steps`, `together` rows
-    at once, so a thread makes `loads` in all.
-    """
-
-    planes: int
-    rows: int
-    pitch: int
-    quad: int
-    flat: int
-    vectors: int
-    lanes: int
-    steps: int
-    together: int
-    loads: int
-
-    @property
-    def floats(self):
-        """Size, a multiple of 4."""
-        return ceil(self.planes * self.rows * self.pitch, 4) * 4
-
-
-def _box(planes, rows, columns, shape, tile, step, padding, threads):
-    """Box of `columns` pixels a row, `tile` of the channels; boxes start at multiples of `step` minus `padding`."""
-    width, channels = shape[2:]
-    flat = int(tile == channels)
-    aligned = (width * channels, step * channels, padding * channels) if flat else (channels, tile)
-    quad = 1 if any(n % 4 for n in aligned) else 4
-    vectors = ceil(columns * tile, quad)
-    steps = ceil(vectors, threads)
-    lanes = ceil(vectors, steps)
-    together = threads // lanes
-    loads = ceil(planes * rows, together) * steps
-    return Box(planes, rows, vectors * quad, quad, flat, vectors, lanes, steps, together, loads)
-
-
 def x_box(tiling, geometry):
     """Box of the input that one box of output pixels needs, halo included."""
     (kd, kh, kw), (_, sh, sw) = geometry.kernel, geometry.stride
     columns = tiling.run * tiling.runs
     rows, width = (tiling.rows - 1) * sh + kh, (columns - 1) * sw + kw
     place = geometry.in_shape, tiling.tile_channels, columns * sw, geometry.padding[2]
-    return _box(kd, rows, width, *place, tiling.threads(geometry))
+    return make_box(kd, rows, width, *place, tiling.threads(geometry))
 
 
 def dy_box(tiling, geometry):
     """Box of output pixels."""
     columns = tiling.run * tiling.runs
     place = geometry.out_shape, tiling.tile_filters, columns, 0
-    return _box(1, tiling.rows, columns, *place, tiling.threads(geometry))
-
-
-def ceil(a, b):
-    """Quotient rounded up."""
-    return -(-a // b)
+    return make_box(1, tiling.rows, columns, *place, tiling.threads(geometry))
 
 
 def _even(size, limit):
@@ -170,8 +133,7 @@ def _splits(boxes, tiles, multiprocessors):
 
     candidates = range(1, min(boxes, max(1, 4 * multiprocessors // tiles)) + 1)
     limit = 1.05 * min(map(time, candidates))
-    splits = next(s for s in candidates if time(s) <= limit)
-    return splits
+    return next(s for s in candidates if time(s) <= limit)
 
 
 def choose(geometry, batch, multiprocessors=132, **fixed):
@@ -189,26 +151,8 @@ def choose(geometry, batch, multiprocessors=132, **fixed):
     ValueError
         If nothing fits: the window has too many rows, or rows too long.
     """
-    height, width = geometry.out_shape[1:3]
-    channels, filters, run = (
-        fixed.get(name, n) for name, n in zip(Tiling._fields[:2] + ("run",), thread_tile(geometry))
-    )
-    groups = (
-        _halves(ceil(_even(geometry.in_channels, 32), channels)),
-        _halves(ceil(_even(geometry.out_channels, 32), filters)),
-    )
     best = None
-    for cg, kg, rows, runs in product(*groups, range(1, height + 1), range(1, ceil(width, run) + 1)):
-        lanes = cg * kg * prod(geometry.kernel[:2])
-        if lanes > THREADS:
-            continue
-        slices = max(_even(rows * runs, fixed.get("slices", THREADS // lanes)), ceil(filters * kg, lanes))
-        tiling = Tiling(channels, filters, cg, kg, run, runs, rows, slices, 1)
-        boxes = tiling.boxes(geometry, batch)
-        splits = fixed.get("splits") or _splits(boxes, tiling.tiles(geometry), multiprocessors)
-        tiling = tiling._replace(splits=ceil(boxes, ceil(boxes, splits)))
-        if any(getattr(tiling, name) != value for name, value in fixed.items() if name != "splits"):
-            continue
+    for tiling in _candidates(geometry, batch, multiprocessors, fixed):
         floats = tiling.shared_floats(geometry, batch)
         key = (_cycles(tiling, geometry, batch, multiprocessors), floats)
         if floats <= SHARED_FLOATS and (best is None or key < best[0]):
@@ -219,6 +163,29 @@ def choose(geometry, batch, multiprocessors=132, **fixed):
             f"{geometry.kernel} over rows of {geometry.in_shape[2]} pixels; use a smaller window"
         )
     return best[1]
+
+
+def _candidates(geometry, batch, multiprocessors, fixed):
+    """Every tiling within the limit of threads that agrees with `fixed`; no split of them is without boxes."""
+    height, width = geometry.out_shape[1:3]
+    channels, filters, run = (
+        fixed.get(name, n) for name, n in zip(Tiling._fields[:2] + ("run",), thread_tile(geometry))
+    )
+    groups = (
+        _halves(ceil(_even(geometry.in_channels, 32), channels)),
+        _halves(ceil(_even(geometry.out_channels, 32), filters)),
+    )
+    for cg, kg, rows, runs in product(*groups, range(1, height + 1), range(1, ceil(width, run) + 1)):
+        lanes = cg * kg * prod(geometry.kernel[:2])
+        if lanes > THREADS:
+            continue
+        slices = max(_even(rows * runs, fixed.get("slices", THREADS // lanes)), ceil(filters * kg, lanes))
+        tiling = Tiling(channels, filters, cg, kg, run, runs, rows, slices, 1)
+        boxes = tiling.boxes(geometry, batch)
+        splits = fixed.get("splits") or _splits(boxes, tiling.tiles(geometry), multiprocessors)
+        tiling = tiling._replace(splits=ceil(boxes, ceil(boxes, splits)))
+        if all(getattr(tiling, name) == value for name, value in fixed.items() if name != "splits"):
+            yield tiling
 
 
 def _halves(n):

@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers.benchmark import MeasurementError
 from helpers.results import RESULTS, ROOT, describe_environment, write_atomically, write_results
 
-SUITES = ("epoch", "baselines", "accuracy", "kernels", "compile", "transfers")
+SUITES = ("epoch", "baselines", "accuracy", "kernels", "compile", "transfers", "sanitizer")
 OUTPUT = ROOT / "output"
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file
 

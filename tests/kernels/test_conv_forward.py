@@ -11,7 +11,15 @@ from tests.kernels.conv_cases import CASES, assert_close, case_op, conv_op, forw
 SMALL = {
     "quads": {"images": 1, "row_groups": 2, "column_groups": 2, "filter_groups": 2, "filters": 4},
     "images": {"images": 2, "row_groups": 1, "column_groups": 3, "filter_groups": 1, "filters": 8},
-    "rows": {"row_groups": 3, "column_groups": 1, "filter_groups": 2, "rows": 1, "columns": 3, "filters": 4},
+    "rows": {
+        "straight": True,
+        "row_groups": 3,
+        "column_groups": 1,
+        "filter_groups": 2,
+        "rows": 1,
+        "columns": 3,
+        "filters": 4,
+    },
 }
 
 

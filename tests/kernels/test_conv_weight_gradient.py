@@ -7,7 +7,7 @@ import pytest
 
 from helpers.geometry import ConvGeometry, window_geometry
 from helpers.kernels import conv_weight_gradient as kernels
-from helpers.kernels.conv_weight_tiling import choose
+from helpers.kernels.conv_weight_tiling import SHARED_FLOATS, THREADS, choose
 from helpers.lowering import Op
 
 
@@ -79,3 +79,40 @@ GEOMETRIES = {
 def test_matches_the_sum_over_pixels(name):
     op, batch, fixed = GEOMETRIES[name]
     check(op, batch, choose(op.geometry, batch, 4, **fixed))
+
+
+LAYERS = {
+    "3x3, 32 to 64": make_op((1, 16, 16, 32), 64, (3, 3), padding=("same", "same")),
+    "3x3, 3 to 32": make_op((1, 32, 32, 3), 32, (3, 3), padding=("same", "same")),
+    "5x5, 6 to 16": make_op((1, 12, 12, 6), 16, (5, 5)),
+    "3x3x3, 16 to 32, stride 2": make_op((8, 14, 14, 16), 32, (3, 3, 3), (2, 2, 2), ("same",) * 3),
+    "7x7, 3 to 64, stride 2": make_op((1, 112, 112, 3), 64, (7, 7), (2, 2), ("same", "same")),
+    "1x1, 100 to 36": make_op((1, 9, 9, 100), 36, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("multiprocessors", [40, 132])
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_chosen_tile_fits_and_leaves_no_split_empty(name, multiprocessors):
+    geometry = LAYERS[name].geometry
+    tiling = choose(geometry, 16, multiprocessors)
+    assert tiling.filters * tiling.filter_groups <= tiling.threads(geometry) <= THREADS
+    assert tiling.shared_floats(geometry, 16) <= SHARED_FLOATS
+    boxes = tiling.boxes(geometry, 16)
+    assert (tiling.splits - 1) * -(-boxes // tiling.splits) < boxes
+
+
+def test_a_window_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="use a smaller window"):
+        choose(make_op((30, 30, 30, 1), 1, (30, 30, 30), (1, 1, 1), ("valid",) * 3).geometry, 1)
+
+
+@pytest.mark.assemble
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
+@pytest.mark.parametrize("name", list(LAYERS)[:4])
+def test_assembles_without_spills(name, capability):
+    from helpers.assembly import resources
+
+    used = resources(kernels.production(LAYERS[name], 128), capability)
+    assert used.stack_bytes == used.spill_bytes == 0
+    assert used.shared_bytes <= 4 * SHARED_FLOATS

@@ -10,8 +10,8 @@ from math import prod
 
 import numpy as np
 
-from helpers.block_memory import LocalMemory, SharedMemory
-from helpers.traced_memory import Log, poison
+from helpers.tracing.block_memory import LocalMemory, SharedMemory
+from helpers.tracing.memory import Log, poison
 
 WARP = 32
 FULL_MASK = (1 << WARP) - 1
@@ -92,7 +92,7 @@ class Cuda:
         self.atomic, self.const = Atomic(), Const()
 
     def __getattr__(self, name):
-        raise AttributeError(f"the tracer has no stand-in for cuda.{name}; helpers/traced_block.py lists what it has")
+        raise AttributeError(f"the tracer has no stand-in for cuda.{name}; helpers/tracing/block.py lists what it has")
 
     def grid(self, axes):
         """Index of the thread in the whole grid: an int, or a tuple of 2 or 3."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from helpers.traced_memory import ATOMIC, READ, WRITE
+from helpers.tracing.memory import ATOMIC, READ, WRITE
 
 
 @dataclass(frozen=True)

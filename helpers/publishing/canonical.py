@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from helpers.cells import METADATA
+from helpers.publishing.cells import METADATA
 from helpers.results import ROOT
 
 

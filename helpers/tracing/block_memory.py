@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from helpers.traced_memory import CheckedArray, TracedArray, assigned_name, place, poison
+from helpers.tracing.memory import CheckedArray, TracedArray, assigned_name, place, poison
 
 
 class SharedMemory:

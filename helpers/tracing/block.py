@@ -6,7 +6,7 @@ every run. Must not learn what is done with the recorded accesses.
 
 import inspect
 
-from helpers.traced_cuda import WARP, Index, index_at, unflatten
+from helpers.tracing.cuda_stand_in import WARP, Index, index_at, unflatten
 
 
 class Block:

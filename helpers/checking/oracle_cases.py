@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers.kernels import state as words
 from helpers.kernels.base import ARGUMENTS
-from helpers.traced_memory import poison
+from helpers.tracing.memory import poison
 
 ROUNDINGS = 4.0  # see float32_allowance
 
@@ -58,7 +58,7 @@ def make_case(op, batch, splits=1, seed=0, shape=None, reference=None):
     if reference is None:
         from helpers import reference
     if op.kind not in CASES:
-        raise ValueError(f"{op.kind} has no oracle; helpers/oracle_cases.py has {', '.join(CASES)}")
+        raise ValueError(f"{op.kind} has no oracle; helpers/checking/oracle_cases.py has {', '.join(CASES)}")
     for attempt in range(64):  # on tiny shapes a ReLU can silence everything: such a draw proves nothing
         draw = Draw(np.random.default_rng((seed, attempt)), batch, reference)
         inputs, wanted, allowed = CASES[op.kind](draw, op, shape)

@@ -21,6 +21,12 @@ SIZES = {
     "gradient_check_values": (10, 30, 30),  # weights perturbed a layer
     "kernel_batch": (2, 128, 128),  # images a kernel of a ladder works on
     "timing_runs": (3, 9, 9),
+    "resident_batch": (4, 128, 128),  # notebook 03: its kernels run in the simulator in "quick"
+    "equal_steps": (1, 468, 468),  # steps of two runs whose bits are compared
+    "learning_samples": (2_560, 60_000, 60_000),
+    "learning_tests": (500, 10_000, 10_000),
+    "learning_batch": (32, 128, 128),
+    "learning_epochs": (3, 5, 10),
 }
 
 

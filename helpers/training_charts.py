@@ -1,0 +1,169 @@
+"""Charts of training on the card: the sample order, what waits for what, and how closely losses agree.
+
+Knows arrays, operations by their tensors, and the frame in charts.py; must not learn where numbers come from.
+"""
+
+import numpy as np
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from helpers.charts import WIDTH, add_list, new_chart, place, show_share, show_time
+from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+
+COLOURS = (ORANGE, DEEP_BLUE, INK)
+
+
+def plot_order(orders, samples):
+    """Sample read at each position, one panel an epoch.
+
+    Parameters
+    ----------
+    orders : dict of name to ndarray of int
+        The samples at positions 0, 1, 2, ... of an epoch; equally many each.
+    samples : int
+        Size of the training split.
+
+    Returns
+    -------
+    Chart
+    """
+    count = len(next(iter(orders.values())))
+    title = f"{count} neighbouring positions read samples from all over the {samples:,}"
+    chart = new_chart(2.75, title, "each dot: the sample that one position of the epoch reads")
+    width = (WIDTH - 1.0) / len(orders)
+    for index, (name, order) in enumerate(orders.items()):
+        axes = place(chart, 0.75 + index * width, 0.5, width - 0.25, 2.0)
+        axes.plot(order, ".", ms=3, color=COLOURS[index % 3], mew=0)
+        axes.set_ylim(0, samples)
+        axes.set_xlabel(f"position in {name}", color=MUTED)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.grid(axis="y", color=FAINT, lw=0.8)
+        axes.tick_params(labelleft=index == 0)
+        if index == 0:
+            axes.set_ylabel("sample", color=MUTED)
+    return chart
+
+
+def lay_out(ops, seconds, streams=None):
+    """Start and end of each operation on its stream, were every kernel alone on the card.
+
+    An operation starts when its stream is free and every tensor it reads was written; the update waits for all.
+
+    Parameters
+    ----------
+    ops : sequence of Op
+        One training step.
+    seconds : sequence of float
+        Time of each.
+    streams : sequence of int, optional
+        Stream of each; by default the engine's: weight gradients on stream 1, everything else on stream 0.
+
+    Returns
+    -------
+    list of (stream, start, end)
+    """
+    streams = [int(op.kind.endswith("_weight_gradient")) for op in ops] if streams is None else streams
+    free, written, result = [0.0] * (max(streams) + 1), {}, []
+    for op, time, stream in zip(ops, seconds, streams):
+        start = max([free[stream], *(written.get(name, 0.0) for name in op.inputs)])
+        if op.kind == "update":
+            start = max(start, *free)
+        free[stream] = start + time
+        written |= dict.fromkeys(op.outputs, start + time)
+        result.append((stream, start, start + time))
+    return result
+
+
+def plot_streams(ops, records):
+    """One step on two streams, drawn from the operations' tensors and the kernels' times.
+
+    Parameters
+    ----------
+    ops : sequence of Op
+    records : list of dict
+        kernel_time records of the same step; without them all bars are equally long.
+
+    Returns
+    -------
+    Chart
+    """
+    times = {(record["layer"], record["form"]): record["median"] for record in records}
+    measured = all((op.layer, op.kind) in times for op in ops)
+    seconds = [times[op.layer, op.kind] if measured else 1.0 for op in ops]
+    plan, whole = lay_out(ops, seconds), sum(seconds)
+    end = max(stop for _, _, stop in plan)
+    title = "Weight gradients run beside the chain of input gradients"
+    title += f": {show_time(end, 'us')} instead of {show_time(whole, 'us')}" if measured else ""
+    note = "kernel times as measured one by one; a kernel alone on the card may slow down beside another"
+    note = note if measured else "all kernels drawn equally long: their times have not been measured on any card yet"
+    chart = new_chart(2.8, title, note)
+    axes = place(chart, 1.15, 0.3, WIDTH - 1.3, 2.45)
+    for op, (stream, start, stop) in zip(ops, plan):
+        axes.broken_barh([(start, stop - start)], (1.0 - stream, 0.7), color=_colour(op.kind), ec="white", lw=1)
+        if stop - start > 0.028 * end:
+            axes.text((start + stop) / 2, 1.35 - stream, f"{op.layer}  {_short(op.kind)}", rotation=90, ha="center",
+                      va="center", fontsize=7.5, color=INK)  # fmt: skip
+    axes.set_yticks((1.35, 0.35), ("main stream", "side stream"), color=INK, fontsize=10)
+    axes.set_xlim(0, end)
+    axes.set_ylim(-0.05, 1.75)
+    axes.set_xticks([])
+    axes.set_xlabel("time", color=MUTED)
+    return add_list(chart, ("main stream", "side stream"), [_names(ops, plan, stream) for stream in (0, 1)])
+
+
+def _names(ops, plan, stream):
+    return ", ".join(f"{op.layer} {_short(op.kind)}" for op, (on, _, _) in zip(ops, plan) if on == stream)
+
+
+def _short(kind):
+    """A few letters for an operation of a layer that is named beside it."""
+    ends = {"_weight_gradient": "dW", "_input_gradient": "dX", "_forward": "forward"}
+    return next((words for end, words in ends.items() if kind.endswith(end)), "")
+
+
+def _colour(kind):
+    return ORANGE if kind.endswith("_weight_gradient") else BLUE if kind.endswith("_input_gradient") else FAINT
+
+
+def plot_agreement(losses, reference, bound):
+    """Gap between each step's loss and the float64 oracle's, below the bound that rounding allows; log scale.
+
+    Parameters
+    ----------
+    losses : dict of name to ndarray of float, shape (steps,)
+    reference, bound : ndarray of float, shape (steps,)
+        As `agreement.agreement_bound` returns them.
+
+    Returns
+    -------
+    Chart
+    """
+    steps, gaps = np.arange(1, len(bound) + 1), {n: np.abs(run - reference) for n, run in losses.items()}
+    share = max(float(np.max(gap / bound)) for gap in gaps.values())
+    alike = len({gap.tobytes() for gap in gaps.values()}) == 1 and len(gaps) > 1
+    title = f"The losses use {show_share(share)} of the gap to float64 that rounding allows"
+    chart = new_chart(
+        3.0, title + (", the same bits on every rung" if alike else ""), "no line: equal to float32's digit"
+    )
+    axes = place(chart, 0.85, 0.5, WIDTH - 3.2, 2.4)
+    axes.set_yscale("log")
+    axes.fill_between(steps, bound, bound.max() * 4, color=FAINT, lw=0)
+    axes.plot(steps, bound, color=INK, lw=1, ls=(0, (4, 3)))
+    _name(axes, steps[-1], bound[-1], "bound: 4 times float32's own gap", INK)
+    shown = {", ".join(gaps): next(iter(gaps.values()))} if alike else gaps
+    for colour, (name, gap) in zip((DEEP_ORANGE, DEEP_BLUE, MUTED), shown.items()):
+        axes.plot(steps, np.where(gap > 0, gap, np.nan), color=colour, marker="o", ms=4, lw=1.6)
+        _name(axes, steps[-1], gap[-1] if gap[-1] > 0 else gap[gap > 0].min(initial=bound[-1]), name, colour)
+    axes.set_ylim(top=bound.max() * 4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(LogLocator(numticks=6))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("step", color=MUTED)
+    axes.set_ylabel("gap of the loss", color=MUTED)
+    chart.alt += f" Largest share of the bound: {show_share(share, 1)}."
+    return chart
+
+
+def _name(axes, x, y, text, colour):
+    axes.annotate(text.replace(", ", ",\n"), (x, y), xytext=(9, 0), textcoords="offset points", va="center",
+                  fontsize=9.5, color=colour, annotation_clip=False)  # fmt: skip

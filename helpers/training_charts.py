@@ -6,7 +6,7 @@ Knows arrays, operations by their tensors, and the frame in charts.py; must not 
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from helpers.charts import WIDTH, add_list, new_chart, place, show_share, show_time
+from helpers.charts import WIDTH, add_list, conditions, new_chart, place, show_share, show_time
 from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 COLOURS = (ORANGE, DEEP_BLUE, INK)
@@ -92,10 +92,11 @@ def plot_streams(ops, records):
     seconds = [times[op.layer, op.kind] if measured else 1.0 for op in ops]
     plan, whole = lay_out(ops, seconds), sum(seconds)
     end = max(stop for _, _, stop in plan)
-    title = "Weight gradients run beside the chain of input gradients"
+    title = "Weight gradients run beside the input gradients"
     title += f": {show_time(end, 'us')} instead of {show_time(whole, 'us')}" if measured else ""
-    note = "kernel times as measured one by one; a kernel alone on the card may slow down beside another"
-    note = note if measured else "all kernels drawn equally long: their times have not been measured on any card yet"
+    note = "all kernels drawn equally long: their times have not been measured on any card yet"
+    if measured:
+        note = conditions(records, "each kernel's time is that of a run of its own", runs=False)
     chart = new_chart(2.8, title, note)
     axes = place(chart, 1.15, 0.3, WIDTH - 1.3, 2.45)
     for op, (stream, start, stop) in zip(ops, plan):

@@ -38,12 +38,26 @@ def _collect(value, parts, seen):
 
 
 def canonical_source(text):
-    """The syntax tree of Python source, without docstrings, comments and layout, as text."""
+    """The syntax tree of Python source, without docstrings, comments and layout, as text.
+
+    The same for every version of Python that reads the source alike: what a version adds to each node stays empty,
+    and empty fields are left out.
+    """
     tree = ast.parse(textwrap.dedent(text))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return _text(tree)
+
+
+def _text(node):
+    """A syntax tree as text: class names and the fields that hold something."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_text, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = (f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
+    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 def code_digest(paths):

@@ -101,7 +101,7 @@ def run(update=False, fresh=False):
     folder = Path(os.environ.get("CNN_NOTEBOOKS", ROOT / "notebooks")).resolve()
     card = choose_target()
     output = Path(os.environ.get("CNN_OUTPUT", ROOT / "output")).resolve() / short_name(card)
-    os.environ["CNN_FIGURES"] = str(output / "figures")
+    os.environ["CNN_FIGURES"], os.environ["CNN_RESULTS"] = str(output / "figures"), str(output / "results")
     paths = notebook_paths(folder)
     if not paths:
         raise NotebookError(f"no notebook named like 01_name.ipynb is in the folder {folder.name}")
@@ -113,7 +113,7 @@ def run(update=False, fresh=False):
     write_report(executed, output / "report.html")
     print(f"Report: {os.path.relpath(output / 'report.html')}")
     if update:
-        _update(executed, output / "figures", folder)
+        _update(executed, output, folder)
 
 
 def _execute_all(paths, output, fresh):
@@ -134,12 +134,13 @@ def _execute_all(paths, output, fresh):
         write_atomically(record, json.dumps(done, indent=1))
 
 
-def _update(executed, figures, folder):
-    """Copy executed notebooks and figures to their committed places; fill README where the project's own ran."""
+def _update(executed, output, folder):
+    """Copy executed notebooks, figures and measurements to their committed places; fill README's numbers."""
     for path in executed:
         shutil.copyfile(path, folder / path.name)
-    if figures.is_dir():
-        shutil.copytree(figures, folder.parent / "figures", dirs_exist_ok=True)
+    for kind, place in (("figures", folder.parent / "figures"), ("results", folder.parent / "data" / "results")):
+        if (output / kind).is_dir():
+            shutil.copytree(output / kind, place, dirs_exist_ok=True)
     if folder == ROOT / "notebooks":
         from helpers.report import filled_readme
 

@@ -4,6 +4,7 @@ Knows matplotlib and figure_style; must not learn what is drawn. No pyplot: noth
 """
 
 import io
+import os
 from pathlib import Path
 
 import matplotlib
@@ -15,7 +16,7 @@ from PIL import Image
 
 from helpers.figure_style import FAINT, INK, MUTED, STYLE
 
-FIGURES = Path(__file__).resolve().parents[1] / "figures"
+FIGURES = Path(os.environ.get("CNN_FIGURES", Path(__file__).resolve().parents[1] / "figures"))
 SEPARATOR = " \u00b7 "  # between the parts of a note
 WIDTH, DPI, LARGEST_FILE = 8.0, 144, 80_000  # inches, dots an inch, bytes
 MARGIN = 0.1  # inches at the left and right

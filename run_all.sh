@@ -46,6 +46,20 @@ install() { # install FILE... -- adds what this machine's driver needs; Colab ke
     "$python" -m pip install -qq ${*/#/-r } $extra
 }
 
+assemble() { # assemble PYTHON -- kernels are compiled for the T4 and the H100 without a card, outside the simulator
+    NUMBA_ENABLE_CUDASIM=0 "$1" -m pytest -m assemble
+}
+
+assemble_with_colab_versions() { # the same in an environment with the packages that Colab brings
+    if [ "${SKIP_INSTALL:-}" = 1 ] || on_colab; then
+        return
+    fi
+    [ -x .venv-colab/bin/python ] || "$python" -m venv .venv-colab
+    echo "Installing requirements-colab.txt"
+    .venv-colab/bin/python -m pip install -qq -r requirements-colab.txt
+    assemble .venv-colab/bin/python
+}
+
 enter_environment
 python=${SKIP_INSTALL:+${PYTHON:-}}
 python=${python:-python}
@@ -66,7 +80,12 @@ case "$command" in
         fi
         "$python" -m ruff check .
         "$python" -m ruff format --check helpers tests
-        exec "$python" -m pytest "$@"
+        if [ $# -gt 0 ]; then
+            exec "$python" -m pytest "$@"
+        fi
+        assemble_with_colab_versions
+        assemble "$python"
+        exec "$python" -m pytest -m "not assemble"
         ;;
     repository) exec "$python" -m helpers.chain repository "${1:?usage: ./run_all.sh repository URL}" ;;
     clear-cache) exec "$python" -m helpers.compiler clear ;;

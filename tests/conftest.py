@@ -1,5 +1,7 @@
 """Shared set-up of the tests: no GPU means the simulator, and no test reads a data folder of the machine."""
 
+import os
+
 import pytest
 
 from helpers.startup import choose_target
@@ -8,11 +10,14 @@ CARD = choose_target()  # before anything imports numba
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a card where there is none."""
+    """Skip what needs a card where there is none, and what needs the compiler where the simulator stands for it."""
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")
+    no_compiler = pytest.mark.skip(reason="needs NUMBA_ENABLE_CUDASIM=0")
     for item in items:
         if CARD is None and "gpu" in item.keywords:
             item.add_marker(no_gpu)
+        if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and "assemble" in item.keywords:
+            item.add_marker(no_compiler)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 from PIL import Image
 
@@ -155,6 +156,27 @@ def label_bar(axes, end, row, strong, weak="", size=10.0):
     if weak:
         axes.annotate(weak, (1, 0.5), xycoords=text, xytext=(7, 0), textcoords="offset points", va="center",
                       fontsize=size - 1, color=MUTED)  # fmt: skip
+
+
+def name_ends(axes, ends, weight="normal", size=9.5):
+    """Write each line's name beside its last point; names of lines that end together are moved apart.
+
+    Parameters
+    ----------
+    axes : Axes
+        With its lines and limits set: distances between names are measured on it.
+    ends : iterable of (name, x, y, colour)
+        Last point of each line; a name may have several lines.
+    """
+    axes.autoscale_view()
+    scale, taken, line = 72 / axes.figure.dpi, {}, 13  # points a dot; height used up at each x; points a line of text
+    for name, x, y, colour in sorted(ends, key=lambda end: end[2]):
+        height, half = axes.transData.transform((x, y))[1] * scale, line * (name.count("\n") + 1) / 2
+        middle = max(height, taken.get(x, -np.inf) + half)
+        taken[x] = middle + half
+        text = axes.annotate(name, (x, y), xytext=(7, middle - height), textcoords="offset points", va="center",
+                             fontsize=size, fontweight=weight, color=colour, annotation_clip=False)  # fmt: skip
+        text.set_path_effects([withStroke(linewidth=3, foreground="white")])  # readable where a longer line passes
 
 
 def show_time(value, unit):

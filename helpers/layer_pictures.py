@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from helpers.charts import MARGIN, WIDTH, new_chart, place, text_width
+from helpers.charts import MARGIN, WIDTH, name_ends, new_chart, place, show_share, text_width
 from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 SIGNED = LinearSegmentedColormap.from_list("signed", [DEEP_BLUE, "white", DEEP_ORANGE])
@@ -190,23 +190,13 @@ def draw_lines(lines, title, x_label, y_label, note="", log="", percent=False):
     if "x" not in log:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if percent:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}\u00a0%"))
-    _name_ends(axes, lines)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_share(value, 1)))
+    colours = zip(lines.items(), COLOURS)
+    name_ends(axes, [(name, x[-1], y[-1], colour) for (name, (x, y)), colour in colours], "bold", LABEL_SIZE)
     ends = "; ".join(f"{name}: from {y[0]:.3g} to {y[-1]:.3g}" for name, (_, y) in lines.items())
     chart.alt += f" {y_label} over {x_label}. {ends}."
     return chart
-
-
-def _name_ends(axes, lines):
-    """Write each line's name beside its last point; names of lines that end together are moved apart."""
-    axes.autoscale_view()
-    scale, lowest = 72 / axes.figure.dpi, {}
-    ends = [(name, x[-1], y[-1], colour) for (name, (x, y)), colour in zip(lines.items(), COLOURS)]
-    for name, x, y, colour in sorted(ends, key=lambda end: end[2]):
-        height = axes.transData.transform((x, y))[1] * scale
-        lowest[x] = max(height, lowest.get(x, -np.inf) + 13)
-        axes.annotate(name, (x, y), xytext=(7, lowest[x] - height), textcoords="offset points", va="center",
-                      fontsize=LABEL_SIZE, fontweight="bold", color=colour, annotation_clip=False)  # fmt: skip
 
 
 def _picture(chart, left, bottom, side, image, **options):

@@ -6,7 +6,7 @@ Knows arrays, operations by their tensors, and the frame in charts.py; must not 
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from helpers.charts import WIDTH, add_list, conditions, new_chart, place, show_share, show_time
+from helpers.charts import WIDTH, add_list, conditions, name_ends, new_chart, place, show_share, show_time
 from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 COLOURS = (ORANGE, DEEP_BLUE, INK)
@@ -141,21 +141,24 @@ def plot_agreement(losses, reference, bound):
     """
     steps, gaps = np.arange(1, len(bound) + 1), {n: np.abs(run - reference) for n, run in losses.items()}
     share = max(float(np.max(gap / bound)) for gap in gaps.values())
-    alike = len({gap.tobytes() for gap in gaps.values()}) == 1 and len(gaps) > 1
+    names = {}  # the names whose losses are equal to the last bit share one line
+    for name, gap in gaps.items():
+        names.setdefault(gap.tobytes(), []).append(name)
     title = f"The losses use {show_share(share)} of the gap to float64 that rounding allows"
-    chart = new_chart(
-        3.0, title + (", the same bits on every rung" if alike else ""), "no line: equal to float32's digit"
-    )
+    title += ", the same bits on every rung" if len(names) == 1 < len(gaps) else ""
+    chart = new_chart(3.0, title, "a gap of zero lies below the scale and leaves its line open")
     axes = place(chart, 0.85, 0.5, WIDTH - 3.2, 2.4)
     axes.set_yscale("log")
     axes.fill_between(steps, bound, bound.max() * 4, color=FAINT, lw=0)
     axes.plot(steps, bound, color=INK, lw=1, ls=(0, (4, 3)))
-    _name(axes, steps[-1], bound[-1], "bound: 4 times float32's own gap", INK)
-    shown = {", ".join(gaps): next(iter(gaps.values()))} if alike else gaps
-    for colour, (name, gap) in zip((DEEP_ORANGE, DEEP_BLUE, MUTED), shown.items()):
+    ends = [("bound: 4 times float32's own gap", steps[-1], bound[-1], INK)]
+    for colour, alike in zip((DEEP_ORANGE, DEEP_BLUE, MUTED), names.values()):
+        gap = gaps[alike[0]]
         axes.plot(steps, np.where(gap > 0, gap, np.nan), color=colour, marker="o", ms=4, lw=1.6)
-        _name(axes, steps[-1], gap[-1] if gap[-1] > 0 else gap[gap > 0].min(initial=bound[-1]), name, colour)
+        height = gap[-1] if gap[-1] > 0 else gap[gap > 0].min(initial=bound[-1])
+        ends.append((",\n".join(alike), steps[-1], height, colour))
     axes.set_ylim(top=bound.max() * 4)
+    name_ends(axes, ends)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(LogLocator(numticks=6))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -163,8 +166,3 @@ def plot_agreement(losses, reference, bound):
     axes.set_ylabel("gap of the loss", color=MUTED)
     chart.alt += f" Largest share of the bound: {show_share(share, 1)}."
     return chart
-
-
-def _name(axes, x, y, text, colour):
-    axes.annotate(text.replace(", ", ",\n"), (x, y), xytext=(9, 0), textcoords="offset points", va="center",
-                  fontsize=9.5, color=colour, annotation_clip=False)  # fmt: skip

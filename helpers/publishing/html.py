@@ -57,9 +57,9 @@ def write_report(paths, target, title="A CNN from scratch"):
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](#\1)", cell.source)
     head = nbformat.v4.new_markdown_cell(f"# {title}\n\n" + "\n".join(contents))
-    book = nbformat.v4.new_notebook(cells=[head, *cells], metadata={"language_info": {"name": "python"}})
-    for number, cell in enumerate(book.cells):
+    for number, cell in enumerate([head, *cells]):  # before the notebook is made, which warns of ids that meet
         cell.id = f"cell-{number}"
+    book = nbformat.v4.new_notebook(cells=[head, *cells], metadata={"language_info": {"name": "python"}})
     folder = str(paths[0].parent) if paths else "."
     config = Config({"HTMLExporter": {"embed_images": True, "require_js_url": "", "mathjax_url": "", "jquery_url": ""}})
     page, _ = _Exporter(config=config).from_notebook_node(book, {"metadata": {"name": title, "path": folder}})

@@ -132,7 +132,8 @@ def plot_kernels(records):
              for r in records]  # fmt: skip
     title = f"{records[0]['network']}: {most} takes {show_share(sums[most] / total)} of the "
     title += f"{show_time(total, records[0]['unit'])} of a step's kernels"
-    note = f"dark: the least time that the card's arithmetic or bandwidth allows, {show_share(floor / total)} in all"
+    note = f"dark: the least time at the card's rates of arithmetic and memory, {show_share(floor / total)} in all; "
+    note += "data in its cache can beat the latter"
     chart, axes = bar_chart(names, title, conditions(records, note), row=0.225, size=8.8)
     for row, record in enumerate(records):
         colour = PASS_COLOURS.get(record["pass"], MUTED)

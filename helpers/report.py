@@ -68,12 +68,23 @@ def headline(records=None):
         rivals = [record for record in found if record["system"] == system]
         if rivals and system != best["system"]:
             fastest = min(rivals, key=lambda record: record["median"])
-            text += sentence(" {ratio:,.0f} times faster than {words}.", compare(fastest, best), words=words)
+            ratio = float(f"{compare(fastest, best)['ratio']:.2g}")  # two digits: the spread of the baselines is wide
+            text += sentence(" About {ratio:,.0f} times as fast as {words}", ratio=ratio, words=words)
+            text += _share_of_blas(records) if system == "vectorized" else "."
     accuracy = find_record(records, experiment="test_accuracy", network="lenet5", dataset="mnist", form="mean")
     if accuracy:
         text += sentence(" It reaches {percent:.2f} % on the test set (mean of {runs} seeds).", accuracy,
                          percent=100 * accuracy["median"])  # fmt: skip
     return text
+
+
+def _share_of_blas(records):
+    """How good the NumPy baseline is, as the end of a sentence: the share of the matrix product's rate it reaches."""
+    share = find_record(records, experiment="gemm_share", network="lenet5", form="all convolutions")
+    if share is None:
+        return "."
+    return sentence(", which there reach {percent:.0f} % of the rate of the matrix products alone.",
+                    percent=100 * share["median"])  # fmt: skip
 
 
 def epoch_table(records=None):

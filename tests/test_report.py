@@ -85,7 +85,7 @@ def test_sentences(records, capsys):
 
 def test_readme_parts(records):
     assert "takes 25.0 ms on one NVIDIA T4" in report.headline(records)
-    assert "2,000 times faster than compiled sequential loops on one core" in report.headline(records)
+    assert "About 2,000 times as fast as compiled sequential loops on one core." in report.headline(records)
     assert "| lenet5 | mnist | `loops` | njit, one core (scaled from a slice) | 50,000.0 ms |" in report.epoch_table(
         records
     )

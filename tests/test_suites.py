@@ -125,7 +125,7 @@ def test_an_epoch_over_a_second_is_timed_on_a_slice():
     assert fast.turn() == pytest.approx(0.1) and slow.turn() == pytest.approx(0.6)
     assert fast.images == 100 * 128 and slow.images == 20 * 128
     assert (fast.runs(9), slowest.runs(9), _rival(step=30.0).runs(9)) == (9, 3, 1)
-    assert (fast.proof_steps, slowest.proof_steps) == (20, 10)
+    assert (fast.proof_steps, slowest.proof_steps) == (20, int(epoch.PROOF_SECONDS / 3.0))
 
 
 def test_a_scaled_record_says_so():

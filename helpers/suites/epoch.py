@@ -52,7 +52,7 @@ SYSTEMS = (
 class Rival:
     """A system at work on one workload: a worker process, its slice of an epoch, and its proof of agreement."""
 
-    def __init__(self, worker, system, workload, batch_size, proof_steps):
+    def __init__(self, worker, system, workload, batch_size, proof_steps=PROOF_STEPS):
         self.system, self.batch_size, self._worker = system, batch_size, worker
         self.slice_batch = system.slice_batch.get(workload["network"], batch_size)
         settings = {"batch_size": self.slice_batch, "precision": "fp32", "seed": 0}

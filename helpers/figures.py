@@ -3,7 +3,7 @@
 Knows which records a figure needs; must not learn how it is drawn.
 """
 
-from helpers.charts import FIGURES
+from helpers.drawing.charts import FIGURES
 from helpers.plotting import plot_kernels, plot_ladder, plot_learning_curve, plot_speedup, save_figure
 from helpers.results import find_records, read_results
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from helpers.charts import (
+from helpers.drawing.charts import (
     WIDTH,
     add_list,
     bar_chart,
@@ -21,7 +21,7 @@ from helpers.charts import (
     show_share,
     show_time,
 )
-from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 __all__ = ["plot_confusion", "plot_digits", "plot_kernels", "plot_ladder", "plot_learning_curve", "plot_speedup",
            "plot_time_shares", "save_figure"]  # fmt: skip

@@ -10,7 +10,7 @@ from helpers.compiler import load
 from helpers.data import load_dataset
 from helpers.device import SIMULATOR
 from helpers.engines import make_engine
-from helpers.kernels.library import MODULES
+from helpers.kernels.catalogue import MODULES
 from helpers.optimizers import SGD
 from helpers.suites.sanitizer import operations, shape_class_kernels
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers.charts import show_ratio, show_time, text_width, wrap
+from helpers.drawing.charts import show_ratio, show_time, text_width, wrap
 from helpers.figures import draw_figures
 from helpers.plotting import (
     plot_confusion,

@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers import device
 from helpers.graphs import Event
-from helpers.kernels.library import make_kernel
+from helpers.kernels.catalogue import make_kernel
 from helpers.kernels.state import WORDS
 from helpers.kernels.update import collect_metrics, update
 from helpers.lowering import Op

@@ -16,7 +16,7 @@ from helpers.checking.shape_classes import shape_classes
 from helpers.compiler import load
 from helpers.device import gpu_available
 from helpers.engines import make_engine
-from helpers.kernels.library import MODULES
+from helpers.kernels.catalogue import MODULES
 from helpers.suites.workloads import make_workload
 
 TOOLS = ("memcheck", "racecheck", "synccheck")

@@ -6,7 +6,7 @@ import solutions_02
 from lesson import run_cells
 
 from helpers.check import CheckError
-from helpers.exercises import grade
+from helpers.teaching.exercises import grade
 
 NOTEBOOK = "02_cuda_kernels"
 

@@ -5,7 +5,7 @@ import numpy as np
 from helpers.device import cuda
 from helpers.kernels.base import Kernel
 from helpers.kernels.intrinsics import load4, quotient, remainder, shared_floats, store4
-from helpers.planes import divisor, image_plane
+from helpers.teaching.planes import divisor, image_plane
 from helpers.unroll import registers, unroll, unrolled
 
 

@@ -4,10 +4,10 @@ import numba
 import numpy as np
 import pytest
 
-from helpers import cpu_exercises
 from helpers.check import CheckError
-from helpers.cpu_exercises import convolution_cases, pool_gradient_cases, sparse_gradient_cases
-from helpers.exercises import grade
+from helpers.teaching import cpu_exercises
+from helpers.teaching.cpu_exercises import convolution_cases, pool_gradient_cases, sparse_gradient_cases
+from helpers.teaching.exercises import grade
 
 
 def pool_gradient(dy, winner, shape, window, stride):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from lesson import run_cells
 
-from helpers import ladder as module
 from helpers.architectures import lenet5, vgg_small
 from helpers.check import CheckError
 from helpers.checking.shape_classes import shape_classes
 from helpers.device import cuda
 from helpers.kernels.base import Kernel
-from helpers.ladder import Ladder, observe
 from helpers.lowering import lower
-from helpers.planes import divisor, image_plane, plane_problems
+from helpers.teaching import ladder as module
+from helpers.teaching.ladder import Ladder, observe
+from helpers.teaching.planes import divisor, image_plane, plane_problems
 
 NOTEBOOK = "02_cuda_kernels"
 RECORD = {

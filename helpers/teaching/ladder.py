@@ -18,10 +18,10 @@ from helpers.check import check_close, check_kernel
 from helpers.checking.oracle_cases import make_case
 from helpers.compiler import compile_ptx, launch, load
 from helpers.lowering import lower
-from helpers.planes import plane_problems
 from helpers.report import say
 from helpers.results import RESULTS, find_records, write_results
 from helpers.roofline import floor, operation_work
+from helpers.teaching.planes import plane_problems
 from helpers.trace import trace
 from helpers.tracing.memory import poison
 

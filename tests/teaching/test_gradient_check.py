@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.check import CheckError
-from helpers.gradient_check import ALLOWED, check_gradient, numerical_gradient
+from helpers.teaching.gradient_check import ALLOWED, check_gradient, numerical_gradient
 
 RANDOM = np.random.default_rng(0)
 X, DY = RANDOM.standard_normal((3, 4)), RANDOM.standard_normal((3, 4))

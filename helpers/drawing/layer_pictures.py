@@ -8,8 +8,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from helpers.charts import MARGIN, WIDTH, name_ends, new_chart, place, show_share, text_width
-from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.charts import MARGIN, WIDTH, name_ends, new_chart, place, show_share, text_width
+from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 SIGNED = LinearSegmentedColormap.from_list("signed", [DEEP_BLUE, "white", DEEP_ORANGE])
 COLOURS = (ORANGE, DEEP_BLUE, INK, MUTED)

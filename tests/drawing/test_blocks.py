@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.device import cuda
-from helpers.drawing import draw_trace, draw_warp
+from helpers.drawing.blocks import draw_trace, draw_warp
 from helpers.kernels.base import Kernel
 from helpers.trace import TraceError, trace
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Rectangle
 
-from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE, STYLE, blank_figure
+from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE, STYLE, blank_figure
 from helpers.trace import TraceError
 from helpers.tracing.cuda_stand_in import WARP, index_at
 from helpers.tracing.warp_costs import SECTOR_BYTES, warp_accesses

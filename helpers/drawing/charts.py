@@ -15,9 +15,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 from PIL import Image
 
-from helpers.figure_style import FAINT, INK, MUTED, STYLE
+from helpers.drawing.figure_style import FAINT, INK, MUTED, STYLE
 
-FIGURES = Path(os.environ.get("CNN_FIGURES", Path(__file__).resolve().parents[1] / "figures"))
+FIGURES = Path(os.environ.get("CNN_FIGURES", Path(__file__).resolve().parents[2] / "figures"))
 SEPARATOR = " \u00b7 "  # between the parts of a note
 WIDTH, DPI, LARGEST_FILE = 8.0, 144, 80_000  # inches, dots an inch, bytes
 MARGIN = 0.1  # inches at the left and right

@@ -7,7 +7,7 @@ from toy_data import ToyDataset
 from helpers.architectures import tiny
 from helpers.engines import make_engine
 from helpers.optimizers import SGD
-from helpers.stopwatch import TimedOperations, operation_seconds
+from helpers.teaching.stopwatch import TimedOperations, operation_seconds
 
 NETWORK = tiny()
 DATASET = ToyDataset(NETWORK.input_shape)

@@ -7,13 +7,13 @@ import numpy as np
 
 from helpers.architectures import lenet5, vgg_small
 from helpers.check import CheckError, check_close
+from helpers.drawing.training_charts import lay_out
 from helpers.kernels.state import EPOCH, SAMPLES, SEED, SHUFFLE, STEP, WORDS
 from helpers.layers import Dense, Flatten
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.network import Network
 from helpers.order import philox, sample_order
 from helpers.trace import trace
-from helpers.training_charts import lay_out
 
 SHIFT = 0x73686966  # second key word of the shifts, so that they share no random numbers with the sample order
 STREAMS, GAIN = 3, 0.95

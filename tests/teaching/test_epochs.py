@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from helpers import epochs
 from helpers.architectures import lenet5
-from helpers.charts import LARGEST_FILE, png_bytes
+from helpers.drawing.charts import LARGEST_FILE, png_bytes
+from helpers.drawing.training_charts import lay_out, plot_agreement, plot_order, plot_streams
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.order import sample_order
-from helpers.training_charts import lay_out, plot_agreement, plot_order, plot_streams
+from helpers.teaching import epochs
 
 OPS = fuse_pool(fuse_relu(lower(lenet5()))).ops
 BASE = {**epochs.LENET, "system": "layerwise", "gpu": "card", "runs": 3, "min": 1.0, "max": 3.0}

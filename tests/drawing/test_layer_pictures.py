@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from helpers.charts import png_bytes
-from helpers.layer_pictures import (
+from helpers.drawing.charts import png_bytes
+from helpers.drawing.layer_pictures import (
     draw_filters,
     draw_images,
     draw_lines,

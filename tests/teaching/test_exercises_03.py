@@ -7,13 +7,13 @@ import pytest
 
 from helpers.check import CheckError
 from helpers.device import cuda
-from helpers.exercises import grade
 from helpers.kernels.base import Kernel
 from helpers.kernels.order import philox, sample_index
 from helpers.kernels.state import EPOCH, SAMPLES, SEED, STEP
 from helpers.order import feistel, half_bits, round_keys
+from helpers.teaching.exercises import grade
+from helpers.teaching.training_exercises import SHIFT, order_cases, schedule_cases, shift_cases
 from helpers.trace import TraceError
-from helpers.training_exercises import SHIFT, order_cases, schedule_cases, shift_cases
 
 CASES = {"fix": order_cases, "extend": shift_cases, "beat": schedule_cases}
 

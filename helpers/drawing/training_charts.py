@@ -6,8 +6,8 @@ Knows arrays, operations by their tensors, and the frame in charts.py; must not 
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from helpers.charts import WIDTH, add_list, conditions, name_ends, new_chart, place, show_share, show_time
-from helpers.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.charts import WIDTH, add_list, conditions, name_ends, new_chart, place, show_share, show_time
+from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 COLOURS = (ORANGE, DEEP_BLUE, INK)
 

@@ -36,7 +36,7 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps):
     """
     runs = []
     for precision, reverse in (("fp64", False), ("fp32", False), ("fp32", True)):
-        engine = VectorizedEngine(network, optimizer, batch_size, precision, seed, threads=1, reverse=reverse)
+        engine = VectorizedEngine(network, optimizer, batch_size, precision, seed, processes=1, reverse=reverse)
         engine.load(dataset)
         runs.append(engine.train(0, 1, steps)[0])
     reference, *rounded = runs

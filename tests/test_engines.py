@@ -34,7 +34,7 @@ def bound():
     "name, options, steps",
     [
         ("vectorized", {}, 20),
-        ("vectorized", {"threads": 2}, 20),
+        ("vectorized", {"processes": 2}, 20),
         ("loops", {"compiled": True}, 20),
         ("loops", {"compiled": False}, 2),
     ],
@@ -76,7 +76,7 @@ def test_nan_does_not_agree(bound):
         check_agreement(bound[0][1:], *bound)
 
 
-@pytest.mark.parametrize("name, options", [("vectorized", {"threads": 2}), ("loops", {})])
+@pytest.mark.parametrize("name, options", [("vectorized", {"processes": 2}), ("loops", {})])
 def test_two_runs_are_bit_equal(name, options):
     states = []
     for _ in range(2):
@@ -87,9 +87,9 @@ def test_two_runs_are_bit_equal(name, options):
         assert np.array_equal(states[0][key], states[1][key])
 
 
-def test_sharing_a_batch_over_threads_changes_rounding_only(monkeypatch):
+def test_sharing_a_batch_over_processes_changes_rounding_only(monkeypatch):
     monkeypatch.setattr("helpers.engines.vectorized.SHARE_FLOPS", 1.0)
-    runs = [engine("vectorized", "fp64", threads=threads).train(0, 1, 5) for threads in (1, 3)]
+    runs = [engine("vectorized", "fp64", processes=processes).train(0, 1, 5) for processes in (1, 3)]
     np.testing.assert_allclose(*runs, rtol=1e-10)
 
 

@@ -64,7 +64,13 @@ class HostEngine(Engine):
         super().__init__(network, optimizer, batch_size, precision, seed)
         self.dtype = np.dtype({"fp32": np.float32, "fp64": np.float64}[precision])
         self._program = lower(network)
+        self._parameters = self._make_parameters()
+        self._weights = {p.name: self._parameters[p.slice].reshape(p.shape) for p in network.parameters}
         self._load_state(self.initial_state())
+
+    def _make_parameters(self):
+        """The vector of parameters that this engine keeps and changes in place."""
+        return poisoned(self.network.parameter_count, self.dtype)
 
     def state(self):
         """Copies of parameters and velocity (float32 or float64, by precision) and the number of epochs done."""
@@ -72,22 +78,20 @@ class HostEngine(Engine):
         return {**arrays, "epoch": np.array(self._epoch)}
 
     def _load_state(self, state):
-        self._parameters = poisoned(self.network.parameter_count, self.dtype)
         self._parameters[:] = state["parameters"]
         self._velocity = np.array(state["velocity"], self.dtype)
         self._epoch = int(state["epoch"])
-        self._weights = {p.name: self._parameters[p.slice].reshape(p.shape) for p in self.network.parameters}
 
     def _load(self, dataset):
         """Nothing to place: the data set is read where it is."""
 
     def _train_epoch(self, epoch, steps):
-        images, labels = self.dataset.split("train")
         rates = self.optimizer.learning_rates(epoch, self.steps_per_epoch)
-        order = sample_order(len(labels), self.seed, epoch, np.arange(steps * self.batch_size))
+        samples = len(self.dataset.train_labels)
+        order = sample_order(samples, self.seed, epoch, np.arange(steps * self.batch_size))
         losses = np.empty(steps)
         for step, batch in enumerate(order.reshape(steps, self.batch_size)):
-            losses[step], gradient = self._loss_and_gradient(images[batch], labels[batch])
+            losses[step], gradient = self._loss_and_gradient(batch)
             if not np.isfinite(losses[step]):
                 raise FloatingPointError(
                     f"the loss of step {step} of epoch {epoch} is {losses[step]}; choose a lower learning rate"
@@ -98,27 +102,31 @@ class HostEngine(Engine):
 
     def evaluate(self, split="test"):
         """{"loss": mean loss, "accuracy": 0 to 1} over a whole split, the last partial batch included."""
-        images, labels = self._loaded().split(split)
-
-        def measure(part):
-            logits = self._forward(images[part])[self._program.logits]
-            return self.operations.softmax_cross_entropy(logits, labels[part], len(labels))[:2]
-
-        losses, correct = (np.concatenate(a) for a in zip(*self._map(measure, _shares(len(labels)))))
+        samples = len(self._loaded().split(split)[1])
+        results = self._map("_measure", [(split, part) for part in _shares(samples)])
+        losses, correct = (np.concatenate(arrays) for arrays in zip(*results))
         return {"loss": float(losses.mean(dtype=np.float64)), "accuracy": float(correct.mean())}
 
     def _predict(self, images):
-        parts = self._map(lambda part: self._forward(images[part])[self._program.logits], _shares(len(images)))
-        return np.concatenate(parts).astype(np.float32)
+        return np.concatenate(self._map("_logits", [(images[part],) for part in _shares(len(images))]))
 
-    def _loss_and_gradient(self, images, labels):
-        """Mean loss of a batch and its gradient, a vector like the parameters."""
-        losses, gradient = self._backward(images, labels, len(labels))
+    def _loss_and_gradient(self, batch):
+        """Mean loss of the training samples `batch` (their indices) and its gradient, a vector like the parameters."""
+        losses, gradient = self._backward(batch, len(batch))
         return losses.mean(dtype=np.float64), gradient
 
-    def _map(self, function, shares):
-        """Results of `function` for each slice of `shares`, in order."""
-        return [function(part) for part in shares]
+    def _map(self, method, shares):
+        """Results of the engine's method of that name for each tuple of arguments in `shares`, in order."""
+        return [getattr(self, method)(*arguments) for arguments in shares]
+
+    def _measure(self, split, part):
+        """(losses, correct) of a slice of a split."""
+        images, labels = self.dataset.split(split)
+        logits = self._forward(images[part])[self._program.logits]
+        return self.operations.softmax_cross_entropy(logits, labels[part], len(labels))[:2]
+
+    def _logits(self, images):
+        return self._forward(images)[self._program.logits].astype(np.float32)
 
     def _forward(self, images):
         """Every tensor of the forward pass by name, images with three spatial axes."""
@@ -128,8 +136,9 @@ class HostEngine(Engine):
             self._run(op, tensors)
         return tensors
 
-    def _backward(self, images, labels, batch):
-        """Losses (N,) of some images of a batch of `batch`, and what they add to the gradient of its mean loss."""
+    def _backward(self, samples, batch):
+        """Losses (N,) of some training samples of a batch of `batch`, and their part of its mean loss's gradient."""
+        images, labels = (array[samples] for array in self.dataset.split("train"))
         tensors, gradient = self._forward(images), poisoned(len(self._parameters), self.dtype)
         logits = self._program.logits
         losses, _, tensors[f"d_{logits}"] = self.operations.softmax_cross_entropy(tensors[logits], labels, batch)

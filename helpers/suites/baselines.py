@@ -4,8 +4,6 @@
 the threads and the BLAS in use. Must not learn about the card.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
 import numba
@@ -14,7 +12,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from helpers import loops_kernels, reference
 from helpers.benchmark import MeasurementError, clocked, interleave, summarise
-from helpers.engines.vectorized import SHARE_FLOPS
+from helpers.engines.forked import FORKS, ForkedWorkers, available_cores
+from helpers.engines.vectorized import batch_shares
 from helpers.geometry import ConvGeometry
 from helpers.suites.workloads import NETWORKS
 
@@ -30,21 +29,16 @@ def cells(quick):
     return found
 
 
-def cores():
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def threads():
     """One record of the BLAS that NumPy uses: library, kernel, threads; and the cores of this machine."""
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    facts = {"blas": "unknown", "blas_kernel": "unknown", "blas_threads": cores()}
+    facts = {"blas": "unknown", "blas_kernel": "unknown", "blas_threads": available_cores()}
     if blas:
         facts["blas"] = f"{blas[0]['internal_api']} {blas[0]['version']}"
         facts |= {"blas_kernel": blas[0].get("architecture") or "unknown", "blas_threads": blas[0]["num_threads"]}
     count = facts["blas_threads"]
     base = {"experiment": "threads", "system": "vectorized", "form": "BLAS, all cores", "unit": "threads"}
-    return [{**base, **facts, "cores": cores(), "median": count, "min": count, "max": count, "runs": 1}]
+    return [{**base, **facts, "cores": available_cores(), "median": count, "min": count, "max": count, "runs": 1}]
 
 
 def convolutions(network):
@@ -57,24 +51,38 @@ def _random(shape, generator):
 
 
 class Shares:
-    """Runs a function of a part of the batch as engine `vectorized` does: a part a core, BLAS on one thread in each."""
+    """Runs functions of a part of the batch as engine `vectorized` does: a process a part, BLAS on one thread in each.
 
-    def __init__(self, network, batch):
-        worth = round(batch * network.training_flops / SHARE_FLOPS)
-        edges = np.linspace(0, batch, max(1, min(worth, cores(), batch)) + 1).astype(int)
-        self._parts = [slice(first, last) for first, last in zip(edges, edges[1:])]
-        self._pool = ThreadPoolExecutor(len(self._parts))
+    Parameters
+    ----------
+    network : Network
+        How much there is to do for a batch decides the number of parts.
+    batch : int
+    functions : dict of str to callable
+        Each takes a slice of the batch; what it returns is dropped.
+    """
 
-    def clocked(self, function):
-        """A function that runs `function(part)` for all shares and returns the seconds."""
+    def __init__(self, network, batch, functions):
+        self._functions, self._parts = functions, batch_shares(batch, network.training_flops, available_cores())
+        self._workers = None
+        if len(self._parts) > 1 and FORKS:
+            self._workers = ForkedWorkers(len(self._parts), lambda: threadpool_limits(1, "blas"), self._run)
 
-        def timed():
-            if len(self._parts) == 1:  # then BLAS shares the work, as in the engine
-                return clocked(lambda: function(self._parts[0]))()
-            with threadpool_limits(1, "blas"):
-                return clocked(lambda: list(self._pool.map(function, self._parts)))()
+    def _run(self, request):
+        name, part = request
+        self._functions[name](part)
 
-        return timed
+    def clocked(self, name):
+        """A function that runs the function of that name for all parts and returns the seconds."""
+        requests = [(name, part) for part in self._parts]
+        if self._workers is None:  # then BLAS shares the work, as in the engine
+            return clocked(lambda: [self._run(request) for request in requests])
+        return clocked(lambda: self._workers.map(requests))
+
+    def close(self):
+        """End the processes."""
+        if self._workers:
+            self._workers.close()
 
 
 def _passes(geometry, batch):
@@ -111,16 +119,18 @@ def gemm_share(network, batch, runs):
     engine's work. The last record is the share of the whole network: the sum of the products' times over the sum of
     the engine's.
     """
-    records, sums, shares = [], np.zeros(2), Shares(network, batch)
+    records, sums = [], np.zeros(2)
     base = {"network": network.name, "batch_size": batch, "precision": "fp32"}
     for index, (layer, geometry) in enumerate(convolutions(network)):
         for name, (engine, product) in _passes(geometry, batch).items():
             if index == 0 and name == "input gradient":
                 continue  # the first layer has none
-            rivals = {"engine": shares.clocked(engine), "shared": shares.clocked(product)}
+            shares = Shares(network, batch, {"engine": engine, "shared": product})
+            rivals = {key: shares.clocked(key) for key in ("engine", "shared")}
             rivals["whole"] = clocked(lambda product=product: product(slice(None)))
             interleave(rivals, 1)
             times = {key: summarise(seconds) for key, seconds in interleave(rivals, runs).items()}
+            shares.close()
             best = min(times["shared"], times["whole"], key=lambda timing: timing.median)
             records += _rate_and_share({**base, "layer": layer, "pass": name}, times["engine"], best, geometry, batch)
             sums += times["engine"].median, best.median

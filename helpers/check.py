@@ -149,16 +149,19 @@ def compare(kernel, case, arrays, about):
 
 
 def check(factory, kind, tile=8, mode="max", seed=0, runner=None, reference=None, **options):
-    """`check_kernel` on every shape class of operation `kind`.
+    """`check_kernel` on every shape class of operation `kind`, the kernels compiled together.
 
     Returns
     -------
     pandas.DataFrame
         A row a shape class: largest error in % of the allowed one.
     """
+    classes = shape_classes(kind, tile, mode)
+    kernels = {name: factory(op, batch, **options) for name, (op, batch) in classes.items()}
+    runner = runner or Loaded(list(kernels.values()))
     rows = {
-        name: check_kernel(factory, op, batch, seed, runner, reference=reference, **options)
-        for name, (op, batch) in shape_classes(kind, tile, mode).items()
+        name: check_made(kernels[name], op, batch, seed, runner, reference=reference)
+        for name, (op, batch) in classes.items()
     }
     return pd.DataFrame({"error, % of allowed": rows}).rename_axis("shape class")
 

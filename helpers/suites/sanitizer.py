@@ -4,6 +4,7 @@ The exercise (`python -m helpers.suites.sanitizer`) trains and evaluates the sha
 runs every operation on the shape classes of the checks. Must not learn what a kernel computes.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -85,22 +86,24 @@ def _watch(command, log):
         start_new_session=True,  # the tool and the program it watches end together
     )  # fmt: skip
     late = threading.Event()
-
-    def stop():
-        late.set()
-        os.killpg(process.pid, signal.SIGKILL)
-
-    timer = threading.Timer(LIMIT_SECONDS, stop)
+    timer = threading.Timer(LIMIT_SECONDS, lambda: (late.set(), _end(process)))
     timer.start()
     try:
-        with log.open("w", encoding="utf-8") as file, process:
+        with log.open("w", encoding="utf-8") as file, process.stdout:
             for line in process.stdout:
                 file.write(line)
                 if not line.startswith("="):
                     print(f"    {line.rstrip()}", flush=True)
+        status = process.wait()
     finally:
         timer.cancel()
-    return None if late.is_set() else process.returncode
+        _end(process)
+    return None if late.is_set() else status
+
+
+def _end(process):
+    with contextlib.suppress(ProcessLookupError):  # where all of them have ended
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _kernels_without_error(tool, status, log):

@@ -133,11 +133,12 @@ class Ladder:
         return [{**record, "share": 100 * record["roofline_share"]} for record in found]
 
     def table(self):
-        """Table of rungs: what changed, time, share of the roofline, registers, launch shape.
+        """Rungs in order: what changed, time, share of the roofline, registers, launch shape.
 
         Returns
         -------
         pandas.DataFrame
+            Whole texts and plain numbers; how wide a notebook shows them is not decided here.
         """
         climbed = [{"rung": self._number(name), "form": name, "change": r.change} for name, r in self.rungs.items()]
         frame = pd.DataFrame(self.records() or climbed, columns=None)

@@ -6,6 +6,7 @@ The grader of exercises and the heart of the tests. Must not learn about engines
 import numpy as np
 import pandas as pd
 
+from helpers.checking.kernel_arrays import fit_arrays, gather_results
 from helpers.checking.oracle_cases import make_case
 from helpers.checking.shape_classes import shape_classes
 from helpers.tracing.memory import poison
@@ -102,36 +103,65 @@ def check_kernel(factory, op, batch, seed=0, runner=None, shape=None, reference=
     ------
     CheckError
     """
-    kernel = factory(op, batch, **options) if shape is None else factory(op, batch, shape, **options)
-    case = make_case(op, batch, kernel.splits, seed, shape, reference)
-    arrays = dict(case.arrays)
-    if kernel.scratch_bytes:
-        arrays["scratch"] = poison(np.empty(kernel.scratch_bytes // 4, np.float32))
-    guarded = {name: guard(array) for name, array in arrays.items()}
+    kernel = factory(op, batch, *([] if shape is None else [shape]), **options)
+    return check_made(kernel, op, batch, seed, runner, shape, reference)
+
+
+def check_made(kernel, op, batch, seed=0, runner=None, shape=None, reference=None):
+    """`check_kernel` of a kernel that is made already."""
+    if kernel.operation != op.kind:
+        raise CheckError(f"the factory for {op.kind} returned a kernel of {kernel.operation}; it must be of {op.kind}")
+    case = make_case(op, batch, seed, shape, reference)
+    guarded = {name: guard(array) for name, array in fit_arrays(kernel, case).items()}
     (runner or run_on_device)(kernel, *guarded.values())
     about = f"{op.kind} with batch {batch}, {shape or op.geometry}"
     for name, array in guarded.items():
         _check_guard(array, f"{name} of {about}")
-    worst = 0.0
-    for name, wanted in case.wanted.items():
-        got = guarded[name]
-        if name == "gradient":
-            got = got.reshape(kernel.splits, -1).astype(np.float64).sum(axis=0)
-        worst = max(worst, check_close(got.reshape(wanted.shape), wanted, f"{name} of {about}", case.allowed[name]))
-    return worst
+    return compare(kernel, case, guarded, about)
+
+
+def compare(kernel, case, arrays, about):
+    """Compare what a launch of `kernel` left in `arrays` with the oracle.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    case : Case
+    arrays : dict of str to ndarray
+        As `fit_arrays` made them, after the launch.
+    about : str
+        What was run, for the message.
+
+    Returns
+    -------
+    float
+        Largest error in % of the allowed one.
+
+    Raises
+    ------
+    CheckError
+    """
+    results = gather_results(kernel, case, arrays)
+    return max(
+        check_close(results[name], wanted, f"{name} of {about}", case.allowed[name])
+        for name, wanted in case.wanted.items()
+    )
 
 
 def check(factory, kind, tile=8, mode="max", seed=0, runner=None, reference=None, **options):
-    """`check_kernel` on every shape class of operation `kind`.
+    """`check_kernel` on every shape class of operation `kind`, the kernels compiled together.
 
     Returns
     -------
     pandas.DataFrame
         A row a shape class: largest error in % of the allowed one.
     """
+    classes = shape_classes(kind, tile, mode)
+    kernels = {name: factory(op, batch, **options) for name, (op, batch) in classes.items()}
+    runner = runner or Loaded(list(kernels.values()))
     rows = {
-        name: check_kernel(factory, op, batch, seed, runner, reference=reference, **options)
-        for name, (op, batch) in shape_classes(kind, tile, mode).items()
+        name: check_made(kernels[name], op, batch, seed, runner, reference=reference)
+        for name, (op, batch) in classes.items()
     }
     return pd.DataFrame({"error, % of allowed": rows}).rename_axis("shape class")
 
@@ -152,12 +182,31 @@ def _check_guard(array, name):
             raise CheckError(f"the kernel wrote {side} {name}, outside the array")
 
 
+class Loaded:
+    """Runner of kernels that were compiled and loaded together, on the card or in the simulator.
+
+    Called with a kernel and guarded NumPy arrays it runs in place, guards and all.
+
+    Parameters
+    ----------
+    kernels : list of Kernel
+    """
+
+    def __init__(self, kernels):
+        from helpers.compiler import load
+
+        self._runs = dict(zip(kernels, load(kernels)))
+
+    def __call__(self, kernel, *arrays):
+        from helpers import device
+
+        buffers = [device.to_device(array.base) for array in arrays]
+        parts = [device.view(b, GUARD * a.itemsize, a.size, a.dtype) for a, b in zip(arrays, buffers)]
+        self._runs[kernel](*parts)
+        for array, buffer in zip(arrays, buffers):
+            array.base[:] = device.to_host(buffer)
+
+
 def run_on_device(kernel, *arrays):
     """Run `kernel` on the card (or in the simulator) on guarded NumPy arrays, in place, guards and all."""
-    from helpers import compiler, device
-
-    (run,) = compiler.load([kernel])
-    buffers = [device.to_device(array.base) for array in arrays]
-    run(*(device.view(b, GUARD * a.itemsize, a.size, a.dtype) for a, b in zip(arrays, buffers)))
-    for array, buffer in zip(arrays, buffers):
-        array.base[:] = device.to_host(buffer)
+    Loaded([kernel])(kernel, *arrays)

@@ -1,1 +1,1 @@
-"""Inside of check.py: the problems with their float64 results, and the shapes on which kernels are checked."""
+"""What check.py is made of: cases with their float64 results, the shapes, a kernel's arrays; all production kernels."""

@@ -41,6 +41,24 @@ def shape_classes(kind, tile=8, mode="max"):
     }
 
 
+def sample_classes(kind, tile=8):
+    """Operations without geometry on tensors around `tile`.
+
+    Parameters
+    ----------
+    kind : str
+        relu_... or softmax_cross_entropy.
+    tile : int
+
+    Returns
+    -------
+    dict of str to (Op, batch, shape)
+        `shape` is that of one image.
+    """
+    sizes = {"one": (1, 2), "tile": (tile, 3), "tile + 1": (tile + 1, 10), "many": (2, 40)}
+    return {name: (Op(kind, "layer", (), ()), batch, (size,)) for name, (batch, size) in sizes.items()}
+
+
 def _geometry(kind, mode, name, image, channels, filters):
     """Geometry of one class: a 3x3 window (pooling 2x2), strided, uneven and padded where the shape is odd."""
     if kind.startswith("dense"):

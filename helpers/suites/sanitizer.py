@@ -1,26 +1,37 @@
-"""Suite "sanitizer": errors that compute-sanitizer finds while every kernel runs, one record a tool.
+"""Suite "sanitizer": compute-sanitizer watches every kernel run; one record a tool that finds nothing, else an error.
 
-The exercise (`python -m helpers.suites.sanitizer`) runs whole training steps and evaluations of the shared networks,
-then every operation on the shape classes of the checks. Must not learn what a kernel computes.
+The exercise (`python -m helpers.suites.sanitizer`) trains and evaluates the shared networks launch by launch, then
+runs every operation on the shape classes of the checks. Must not learn what a kernel computes.
 """
 
+import contextlib
+import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 
 from helpers.benchmark import MeasurementError
-from helpers.check import CheckError, check
-from helpers.checking.shape_classes import shape_classes
-from helpers.compiler import load
+from helpers.check import CheckError
+from helpers.checking.production import ProductionChecks, operations
 from helpers.device import gpu_available
 from helpers.engines import make_engine
-from helpers.kernels.catalogue import MODULES
+from helpers.results import ROOT
+from helpers.suites import OUTPUT
 from helpers.suites.workloads import make_workload
 
-TOOLS = ("memcheck", "racecheck", "synccheck")
-SUMMARY = re.compile(r"(?:ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard)")
+TOOLS = ("memcheck", "synccheck", "racecheck")
+LIMIT_SECONDS = 180.0  # of one tool
+# Failed calls of the driver are not reported: device.call raises on them, while the driver's bindings ask at their
+# import for functions that an older driver lacks. The timeout is that of the first call, behind Python's imports.
+OPTIONS = ("--target-processes=all", "--launch-timeout=0", "--report-api-errors=no")
+# at the end of a line: a further "ERROR SUMMARY" tells how many errors were not printed
+SUMMARY = re.compile(r"(?m)ERROR SUMMARY: (\d+) errors?$|RACECHECK SUMMARY: (\d+) hazards? displayed")
+EXERCISED = re.compile(r"(?m)^exercised (\d+) kernels$")
+FINDING = re.compile(r"(?m)^=+ (?!COMPUTE-SANITIZER)(\S.*)$")
 NETWORKS = (("tiny", "synthetic", 8), ("lenet5", "mnist", 128), ("vgg_small", "CIFAR-10 shapes", 32))
 
 
@@ -30,25 +41,100 @@ def cells(quick):
 
 
 def measure(tool, quick=False):
-    """sanitizer record: `median` is the number of errors or hazards that `tool` reports."""
+    """sanitizer record: `median` is the number of errors that `tool` reports, 0; `kernels` is what it watched.
+
+    Raises
+    ------
+    MeasurementError
+        If the tool is missing, reports an error or a hazard, ends without a verdict or runs past its time; what it
+        printed is then kept in output/.
+    """
     program = shutil.which("compute-sanitizer")
     if program is None:
         raise MeasurementError("compute-sanitizer was not found; it is part of the CUDA toolkit, put it on PATH")
-    exercise(quick)  # fills the cache of compiled kernels: the tool need not watch the compiler
-    command = [program, "--tool", tool, sys.executable, "-m", "helpers.suites.sanitizer", *(["quick"] if quick else [])]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    found = SUMMARY.search(done.stdout)
-    if found is None or "exercised" not in done.stdout:
-        raise MeasurementError(f"{tool} gave no verdict: {(done.stdout + done.stderr).strip()[-2000:]}")
-    errors, kernels = int(found[1] or found[2]), int(re.search(r"exercised (\d+)", done.stdout)[1])
-    print(f"  {tool}: {errors} errors over {kernels} kernels", flush=True)
+    _rehearse(quick)
+    log = OUTPUT / f"sanitizer-{tool}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    exercised = [sys.executable, "-m", "helpers.suites.sanitizer", *(["quick"] if quick else [])]
+    status = _watch([program, "--tool", tool, *OPTIONS, *exercised], log)
+    kernels = _kernels_without_error(tool, status, log)
+    log.unlink()
+    print(f"  {tool}: no error over {kernels} kernels", flush=True)
     record = {"experiment": "sanitizer", "system": "layerwise", "form": tool, "network": "all", "precision": "fp32"}
-    return {**record, "unit": "errors", "median": errors, "min": errors, "max": errors, "runs": 1, "kernels": kernels}
+    return {**record, "unit": "errors", "median": 0, "min": 0, "max": 0, "runs": 1, "kernels": kernels}
+
+
+@functools.cache
+def _rehearse(quick):
+    """The exercise without a tool: proves it right, and fills the cache, so that no tool need watch the compiler."""
+    try:
+        exercise(quick)
+    except CheckError as error:
+        raise MeasurementError(f"a kernel is wrong before any tool watches it: {error}") from error
+
+
+def _watch(command, log):
+    """Run a tool, its output in the file `log`, the exercise's own lines on the terminal too.
+
+    Returns
+    -------
+    int or None
+        Exit status; None where the time limit ended it.
+    """
+    process = subprocess.Popen(
+        *(command,), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        start_new_session=True,  # the tool and the program it watches end together
+    )  # fmt: skip
+    late = threading.Event()
+    timer = threading.Timer(LIMIT_SECONDS, lambda: (late.set(), _end(process)))
+    timer.start()
+    try:
+        with log.open("w", encoding="utf-8") as file, process.stdout:
+            for line in process.stdout:
+                file.write(line)
+                if not line.startswith("="):
+                    print(f"    {line.rstrip()}", flush=True)
+        status = process.wait()
+    finally:
+        timer.cancel()
+        _end(process)
+    return None if late.is_set() else status
+
+
+def _end(process):
+    with contextlib.suppress(ProcessLookupError):  # where all of them have ended
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kernels_without_error(tool, status, log):
+    """Number of kernels that `tool` watched; MeasurementError unless its output is a whole verdict without errors."""
+    output = log.read_text(encoding="utf-8")
+    lines = output.strip().splitlines() or ["nothing"]
+    summary, exercised = SUMMARY.search(output), EXERCISED.search(output)
+    errors = int(summary[1] or summary[2]) if summary else 0
+    if errors:
+        what = f"reports errors ({errors}), the first: {FINDING.search(output)[1]!r}"
+    elif status is None:
+        what = f"was stopped after {LIMIT_SECONDS:g} s, its limit; the last it printed: {lines[-1]!r}"
+    elif status or not summary or not exercised:
+        what = f"gave no verdict and ended with status {status}; the last it printed: {lines[-1]!r}"
+    else:
+        return int(exercised[1])
+    raise MeasurementError(f"{tool} {what}; all of its output is in {log}")
 
 
 def exercise(quick=False):
-    """Run every kernel; the number of kernels run. Each operation's results are compared with the oracle as well."""
-    load(shape_class_kernels())  # compiled many at a time; the checks then find them
+    """Run every kernel and compare every operation with the oracle.
+
+    Returns
+    -------
+    int
+        Kernels run.
+
+    Raises
+    ------
+    CheckError
+    """
     kernels = 0
     for network, dataset, batch in NETWORKS[: 1 if quick else None]:
         work = make_workload(network, dataset, train=2 * batch, test=batch + 3)
@@ -57,28 +143,13 @@ def exercise(quick=False):
         engine.train(0)
         engine.evaluate("test")
         kernels += len(engine.kernels) + 1  # and the one that collects the metrics
+        print(f"{network}: trained and evaluated, {kernels} kernels so far", flush=True)
+    checks = ProductionChecks()
     for kind, mode in operations():
-        try:
-            kernels += len(check(MODULES[kind].production, kind, mode=mode))
-        except CheckError as error:
-            sys.exit(f"{kind}: {error}")
+        kernels += checks.check(kind, mode)
+        print(f"{kind}, {mode}: right, {kernels} kernels so far", flush=True)
     return kernels
 
 
-def shape_class_kernels(tile=8):
-    """The production kernel of every operation on every shape class."""
-    return [
-        MODULES[kind].production(op, batch)
-        for kind, mode in operations()
-        for op, batch in shape_classes(kind, tile, mode).values()
-    ]
-
-
-def operations():
-    """(kind, pooling mode) of every operation that has a geometry."""
-    kinds = [kind for kind in MODULES if kind.startswith(("conv", "dense", "pool"))]
-    return [(kind, mode) for kind in kinds for mode in (("max", "average") if kind.startswith("pool") else ("max",))]
-
-
 if __name__ == "__main__":
-    print("exercised", exercise("quick" in sys.argv))
+    print("exercised", exercise("quick" in sys.argv), "kernels", flush=True)

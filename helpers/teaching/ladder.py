@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from helpers import device
-from helpers.check import check_close, check_kernel
+from helpers.check import Loaded, check_made, compare
+from helpers.checking.kernel_arrays import fit_arrays
 from helpers.checking.oracle_cases import make_case
 from helpers.compiler import compile_ptx, launch, load
 from helpers.lowering import lower
@@ -23,7 +24,6 @@ from helpers.results import RESULTS, find_records, write_results
 from helpers.roofline import floor, operation_work
 from helpers.teaching.planes import plane_problems
 from helpers.trace import trace
-from helpers.tracing.memory import poison
 
 SMALL_TILE, TILE = 3, 8  # cells of a shape class along an axis: in the tracer, on the card
 LAUNCHES, GRAPH_SECONDS = 50, 0.02  # of one timed graph, whichever is less
@@ -114,15 +114,12 @@ class Ladder:
 
         On the card the compiled kernel runs; without one the tracer runs its body and tests every access.
         """
-        cases, runner = self.problems.values(), trace
-        if device.gpu_available():  # all shapes are compiled at once, in parallel, and then taken from the cache
-            runner = None
-            load([_make(factory, *case, options) for case in cases])
-        else:
+        on_card = device.gpu_available()
+        if not on_card:
             options = {**options, **(traced or {})}
-        return max(
-            check_kernel(factory, op, batch, runner=runner, shape=shape, **options) for op, batch, shape in cases
-        )
+        cases = [(_make(factory, *problem, options), *problem) for problem in self.problems.values()]
+        runner = Loaded([kernel for kernel, *_ in cases]) if on_card else trace
+        return max(check_made(kernel, op, batch, runner=runner, shape=shape) for kernel, op, batch, shape in cases)
 
     def records(self):
         """Records of the rungs in order: measured here, or else those that are committed; empty without either."""
@@ -136,11 +133,12 @@ class Ladder:
         return [{**record, "share": 100 * record["roofline_share"]} for record in found]
 
     def table(self):
-        """Table of rungs: what changed, time, share of the roofline, registers, launch shape.
+        """Rungs in order: what changed, time, share of the roofline, registers, launch shape.
 
         Returns
         -------
         pandas.DataFrame
+            Whole texts and plain numbers; how wide a notebook shows them is not decided here.
         """
         climbed = [{"rung": self._number(name), "form": name, "change": r.change} for name, r in self.rungs.items()]
         frame = pd.DataFrame(self.records() or climbed, columns=None)
@@ -216,13 +214,13 @@ class Ladder:
 
         kernel = _make(factory, self.op, self.batch, self.shape, options)
         (run,) = load([kernel])
-        arrays = {name: device.to_device(host) for name, host in self._arrays(kernel).items()}
+        arrays = {name: device.to_device(host) for name, host in fit_arrays(kernel, self._case).items()}
         work, properties = operation_work(self.op, self.program, self.batch), device.device_properties()
         once = time_kernel(run, list(arrays.values()), launches=1, runs=1).median
         launches = max(1, min(LAUNCHES, int(GRAPH_SECONDS / once)))
         timing = time_kernel(
             *(run, list(arrays.values())), launches=launches, runs=self.runs, work=work,
-            verify=lambda: self._verify(kernel, arrays),
+            verify=lambda: self._verify(kernel, run, arrays),
         )  # fmt: skip
         least = floor(work, properties)
         return {
@@ -233,23 +231,19 @@ class Ladder:
             **{"blocks": int(np.prod(kernel.grid)), "threads": kernel.threads},
         }
 
-    def _arrays(self, kernel):
-        """The case's arrays for `kernel`: outputs poisoned, partial sums and scratch as it asks."""
-        hosts = dict(self._case.arrays)
-        for name, wanted in self._case.wanted.items():
-            parts = kernel.splits if name == "gradient" else 1
-            hosts[name] = poison(np.empty(parts * wanted.size, hosts[name].dtype))
-        if kernel.scratch_bytes:
-            hosts["scratch"] = poison(np.empty(kernel.scratch_bytes // 4, np.float32))
-        return hosts
+    def _verify(self, kernel, run, arrays):
+        """Raise CheckError where the timed launches left a wrong result, or one more leaves poison in the outputs."""
 
-    def _verify(self, kernel, arrays):
-        """Raise CheckError where the timed launches left a wrong result."""
-        for name, wanted in self._case.wanted.items():
-            got = device.to_host(arrays[name])
-            if name == "gradient":
-                got = got.reshape(kernel.splits, -1).sum(axis=0, dtype=np.float64)
-            check_close(got.reshape(wanted.shape), wanted, f"{name} after timing", self._case.allowed[name])
+        def compare_now(when):
+            hosts = {name: device.to_host(array) for name, array in arrays.items()}
+            compare(kernel, self._case, hosts, f"{self.kind} {when}")
+
+        compare_now("after the timed launches")
+        fresh = fit_arrays(kernel, self._case)
+        for name in self._case.wanted:  # scratch stays: a kernel must not find its work done there
+            device.write(arrays[name], fresh[name])
+        run(*arrays.values())
+        compare_now("after one more launch, on poisoned outputs")
 
 
 def _make(factory, op, batch, shape, options):
@@ -272,7 +266,7 @@ def observe(factory, op, batch=1, **options):
     Trace
     """
     kernel = factory(op, batch, **options)
-    return trace(kernel, *make_case(op, batch, kernel.splits).arrays.values())
+    return trace(kernel, *fit_arrays(kernel, make_case(op, batch)).values())
 
 
 def say_epochs(histories):

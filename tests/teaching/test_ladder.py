@@ -1,5 +1,6 @@
 """Ladders check, number and report their rungs; the notebook's kernels assemble without spills."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,6 +45,33 @@ def dense_rows(op, batch, bias=True):
             y[i] = total
 
     return Kernel("dense_forward", body, (-(-batch * outputs // 64), 1, 1), (64, 1, 1))
+
+
+def dense_rows_that_add(op, batch):
+    """Right on a poisoned output, but a second launch adds to the first one's result."""
+    plain = dense_rows(op, batch)
+
+    def body(y, x, w, b):
+        i = cuda.grid(1)
+        before = y[i] if i < y.size and y[i] == y[i] else np.float32(0.0)
+        plain.body(y, x, w, b)
+        if i < y.size:
+            y[i] += before
+
+    return replace(plain, body=body)
+
+
+def dense_rows_once(op, batch):
+    """Right, but it writes down in its scratch that it has run, and then does nothing any more."""
+    plain = dense_rows(op, batch)
+
+    def body(y, x, w, b, scratch):
+        i = cuda.grid(1)
+        if scratch[i] != np.float32(1.0):
+            plain.body(y, x, w, b)
+            scratch[i] = np.float32(1.0)
+
+    return replace(plain, body=body, scratch_bytes=4 * plain.grid[0] * plain.threads)
 
 
 @pytest.fixture
@@ -100,7 +128,8 @@ def pretended_card(monkeypatch):
     )
 
     def time_kernel(run, arrays, verify=lambda: None, **options):
-        run(*arrays)
+        for _ in range(2):
+            run(*arrays)
         verify()
         return timing
 
@@ -120,6 +149,21 @@ def test_a_card_times_verifies_and_saves(pretended_card, monkeypatch, tmp_path, 
     ladder.save()
     assert list(tmp_path.glob("*-ladder-dense_forward.json"))
     assert "A card, dense3 of lenet5, batch 4: 2,000.0 us" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "factory, when",
+    [
+        (dense_rows_that_add, "after the timed launches"),
+        (dense_rows_once, "after one more launch, on poisoned outputs"),
+    ],
+)
+def test_launches_that_depend_on_earlier_ones_are_no_rung(pretended_card, monkeypatch, factory, when):
+    ladder = Ladder("dense_forward", lenet5(), "dense3", batch=4)
+    monkeypatch.setattr(Ladder, "problems", {"tile": plane_problems("dense_forward", 3)["tile"]})
+    with pytest.raises(CheckError, match=f"y of dense_forward {when}"):
+        ladder.climb(factory, "wrong when repeated")
+    assert not ladder.rungs
 
 
 def test_an_unknown_layer_is_named():

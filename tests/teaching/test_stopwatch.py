@@ -14,7 +14,7 @@ DATASET = ToyDataset(NETWORK.input_shape)
 
 
 def made():
-    engine = make_engine("vectorized", NETWORK, SGD(0.01, momentum=0.9), 16, threads=1)
+    engine = make_engine("vectorized", NETWORK, SGD(0.01, momentum=0.9), 16, processes=1)
     engine.load(DATASET)
     return engine
 

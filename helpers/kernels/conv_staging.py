@@ -16,10 +16,50 @@ ZERO = np.float32(0.0)
 
 
 class Staging(NamedTuple):
-    """Device functions of one operand: `fetch(source, origin..., round, unit)` and `put(shared, unit, a, b, c, d)`."""
+    """Device functions of one operand: `fetch(source, origin, round, unit)` and `put(shared, unit, a, b, c, d)`."""
 
     fetch: object
     put: object
+
+
+def staging(units, load_quad, find, place):
+    """Staging of `units` units, the frame of all operands.
+
+    find(origin, round, unit) -> (whether the source has the unit, its index there, its position for `load_quad`);
+    place(shared, unit, a, b, c, d) writes it.
+    """
+
+    @device_function
+    def fetch(source, origin, turn, unit):
+        if unit < units:
+            exists, index, position = find(origin, turn, unit)
+            if exists:
+                return load_quad(source, index, position)
+        return ZERO, ZERO, ZERO, ZERO
+
+    @device_function
+    def put(shared, unit, a, b, c, d):
+        if unit < units:
+            place(shared, unit, a, b, c, d)
+
+    return Staging(fetch, put)
+
+
+def scatterer(size, step):
+    """Device function: writes four channels from `channel` on, `step` apart from `at` on, those below `size`."""
+    whole = size % 4 == 0
+
+    @device_function
+    def scatter(shared, at, channel, a, b, c, d):
+        shared[at] = a
+        if whole or channel + 1 < size:
+            shared[at + step] = b
+        if whole or channel + 2 < size:
+            shared[at + 2 * step] = c
+        if whole or channel + 3 < size:
+            shared[at + 3 * step] = d
+
+    return scatter
 
 
 def locator(size, dilation):
@@ -65,100 +105,70 @@ def cell_table(layout):
 
 def patch_staging(layout):
     """Staging of the input patch, a unit = four channels of one cell; fetch(x, z of the patch, round, unit)."""
-    sums, tile, start = layout.sums, layout.tile, layout.table
+    sums, chunk, start = layout.sums, layout.tile.channels, layout.table
     depth, height, width, channels = sums.in_shape
-    find_z, load_quad, area = locator(depth, sums.dilation[0]), quad_loader(channels), height * width
-    chunk, chunks, quads, units, plane = tile.channels, layout.chunks, layout.quads, layout.patch_units, layout.plane
-    whole = chunk % 4 == 0
+    find_z, area = locator(depth, sums.dilation[0]), height * width
+    chunks, quads, plane = layout.chunks, layout.quads, layout.plane
+    scatter = scatterer(chunk, plane)
 
     @device_function
-    def fetch(x, z, turn, unit):
-        if unit < units:
-            pixel = shared_ints(start)[quotient(unit, quads)]
-            i = find_z(z + quotient(turn, chunks))
-            if pixel >= 0 and i >= 0:
-                c = remainder(turn, chunks) * chunk + remainder(unit, quads) * 4
-                return load_quad(x, narrow((pixel + i * area) * channels + c), c)
-        return ZERO, ZERO, ZERO, ZERO
+    def find(z, turn, unit):
+        pixel = shared_ints(start)[quotient(unit, quads)]
+        i = find_z(z + quotient(turn, chunks))
+        c = remainder(turn, chunks) * chunk + remainder(unit, quads) * 4
+        return pixel >= 0 and i >= 0, narrow((pixel + i * area) * channels + c), c
 
     @device_function
-    def put(shared, unit, a, b, c, d):
-        if unit < units:
-            channel = remainder(unit, quads) * 4
-            at = narrow(channel * plane + quotient(unit, quads))
-            shared[at] = a
-            if whole or channel + 1 < chunk:
-                shared[at + plane] = b
-            if whole or channel + 2 < chunk:
-                shared[at + 2 * plane] = c
-            if whole or channel + 3 < chunk:
-                shared[at + 3 * plane] = d
+    def place(shared, unit, a, b, c, d):
+        channel = remainder(unit, quads) * 4
+        scatter(shared, narrow(channel * plane + quotient(unit, quads)), channel, a, b, c, d)
 
-    return Staging(fetch, put)
+    return staging(layout.patch_units, quad_loader(channels), find, place)
 
 
 def weight_staging(layout):
     """Staging of (taps, in channels, out channels) weights; a unit = four filters of one tap and channel."""
-    sums, tile = layout.sums, layout.tile
-    channels, filters = sums.in_shape[3], sums.out_shape[3]
-    load_quad = quad_loader(filters)
-    chunk, chunks, units, taps = tile.channels, layout.chunks, layout.weight_units, layout.plane_taps
-    quads, pitch = tile.block_filters // 4, layout.weight_pitch
+    channels, filters = layout.sums.in_shape[3], layout.sums.out_shape[3]
+    chunk, chunks, taps = layout.tile.channels, layout.chunks, layout.plane_taps
+    quads, pitch = layout.tile.block_filters // 4, layout.weight_pitch
 
     @device_function
-    def fetch(w, k, turn, unit):
-        if unit < units:
-            line = quotient(unit, quads)
-            c = remainder(turn, chunks) * chunk + remainder(line, chunk)
-            tap = quotient(turn, chunks) * taps + quotient(line, chunk)
-            f = k + remainder(unit, quads) * 4
-            if c < channels:
-                return load_quad(w, narrow((tap * channels + c) * filters + f), f)
-        return ZERO, ZERO, ZERO, ZERO
+    def find(k, turn, unit):
+        line = quotient(unit, quads)
+        c = remainder(turn, chunks) * chunk + remainder(line, chunk)
+        tap = quotient(turn, chunks) * taps + quotient(line, chunk)
+        f = k + remainder(unit, quads) * 4
+        return c < channels, narrow((tap * channels + c) * filters + f), f
 
     @device_function
-    def put(shared, unit, a, b, c, d):
-        if unit < units:
-            line = quotient(unit, quads)
-            row = remainder(line, chunk) * taps + quotient(line, chunk)
-            store4(shared, narrow(row * pitch + remainder(unit, quads) * 4), a, b, c, d)
+    def place(shared, unit, a, b, c, d):
+        line = quotient(unit, quads)
+        row = remainder(line, chunk) * taps + quotient(line, chunk)
+        store4(shared, narrow(row * pitch + remainder(unit, quads) * 4), a, b, c, d)
 
-    return Staging(fetch, put)
+    return staging(layout.weight_units, quad_loader(filters), find, place)
 
 
 def flipped_weight_staging(layout):
     """Staging of (taps, out channels, in channels) weights, taps reversed; a unit = four channels of a tap, filter."""
-    sums, tile = layout.sums, layout.tile
-    channels, filters = sums.in_shape[3], sums.out_shape[3]
-    load_quad = quad_loader(channels)
-    chunk, chunks, units, taps = tile.channels, layout.chunks, layout.weight_units, layout.plane_taps
-    quads, pitch, block_filters = layout.quads, layout.weight_pitch, tile.block_filters
-    last, step = sums.kernel[0] * taps - 1, taps * pitch
-    whole = chunk % 4 == 0
+    channels, filters = layout.sums.in_shape[3], layout.sums.out_shape[3]
+    chunk, chunks, taps = layout.tile.channels, layout.chunks, layout.plane_taps
+    quads, pitch, block_filters = layout.quads, layout.weight_pitch, layout.tile.block_filters
+    last, step = layout.sums.kernel[0] * taps - 1, taps * pitch
+    scatter = scatterer(chunk, step)
 
     @device_function
-    def fetch(w, k, turn, unit):
-        if unit < units:
-            line = quotient(unit, quads)
-            c = remainder(turn, chunks) * chunk + remainder(unit, quads) * 4
-            tap = last - quotient(turn, chunks) * taps - quotient(line, block_filters)
-            f = k + remainder(line, block_filters)
-            if f < filters:
-                return load_quad(w, narrow((tap * filters + f) * channels + c), c)
-        return ZERO, ZERO, ZERO, ZERO
+    def find(k, turn, unit):
+        line = quotient(unit, quads)
+        c = remainder(turn, chunks) * chunk + remainder(unit, quads) * 4
+        tap = last - quotient(turn, chunks) * taps - quotient(line, block_filters)
+        f = k + remainder(line, block_filters)
+        return f < filters, narrow((tap * filters + f) * channels + c), c
 
     @device_function
-    def put(shared, unit, a, b, c, d):
-        if unit < units:
-            line = quotient(unit, quads)
-            channel = remainder(unit, quads) * 4
-            at = narrow(channel * step + quotient(line, block_filters) * pitch + remainder(line, block_filters))
-            shared[at] = a
-            if whole or channel + 1 < chunk:
-                shared[at + step] = b
-            if whole or channel + 2 < chunk:
-                shared[at + 2 * step] = c
-            if whole or channel + 3 < chunk:
-                shared[at + 3 * step] = d
+    def place(shared, unit, a, b, c, d):
+        line, channel = quotient(unit, quads), remainder(unit, quads) * 4
+        at = narrow(channel * step + quotient(line, block_filters) * pitch + remainder(line, block_filters))
+        scatter(shared, at, channel, a, b, c, d)
 
-    return Staging(fetch, put)
+    return staging(layout.weight_units, quad_loader(channels), find, place)

@@ -6,11 +6,12 @@ about the operations around them.
 
 import numpy as np
 
-from helpers.device import cuda, device_function
+from helpers.device import device_function
 from helpers.kernels import dense_tiling
 from helpers.kernels.base import Kernel
-from helpers.kernels.intrinsics import quotient, remainder
-from helpers.kernels.matrix_product import origin, product
+from helpers.kernels.matrix_product import multiplier
+
+ZERO = np.float32(0.0)
 
 
 def dense_forward(op, batch, tiling=None):
@@ -24,19 +25,18 @@ def dense_forward(op, batch, tiling=None):
     tiling : tuple of (Product, Factor, Factor)
         By default what dense_tiling.forward finds.
     """
-    p, x_factor, w_factor = tiling or dense_tiling.forward(op.geometry, batch)
-    (accumulate, total), place = product(p, x_factor, w_factor), _place(p)
-    OUTPUTS, THREADS, RELU, K = p.outputs, p.threads, op.activation == "relu", p.n
+    p, *factors = tiling or dense_tiling.forward(op.geometry, batch)
+    RELU = op.activation == "relu"
+
+    @device_function
+    def activate(total, b, index, k):
+        value = total + b[k]
+        return ZERO if RELU and value < ZERO else value
+
+    multiply = multiplier(p, *factors, activate)
 
     def body(y, x, w, b):
-        accumulate(x, w)
-        for e in range(cuda.threadIdx.x, OUTPUTS, THREADS):
-            image, k, exists = place(e)
-            if exists:
-                value = total(e) + b[k]
-                if RELU and value < np.float32(0.0):
-                    value = np.float32(0.0)
-                y[image * K + k] = value
+        multiply(y, x, w, b)
 
     return Kernel("dense_forward", body, **p.launch)
 
@@ -46,19 +46,17 @@ def dense_input_gradient(op, batch, tiling=None):
 
     Parameters as in `dense_forward`; the tiling by dense_tiling.input_gradient.
     """
-    p, dy_factor, w_factor = tiling or dense_tiling.input_gradient(op.geometry, batch)
-    (accumulate, total), place = product(p, dy_factor, w_factor), _place(p)
-    OUTPUTS, THREADS, MASKED, C = p.outputs, p.threads, op.mask is not None, p.n
+    p, *factors = tiling or dense_tiling.input_gradient(op.geometry, batch)
+    MASKED = op.mask is not None
+
+    @device_function
+    def pass_back(total, mask, index, c):
+        return ZERO if MASKED and not mask[index] > ZERO else total
+
+    multiply = multiplier(p, *factors, pass_back)
 
     def body(dx, dy, w, mask):
-        accumulate(dy, w)
-        for e in range(cuda.threadIdx.x, OUTPUTS, THREADS):
-            image, c, exists = place(e)
-            if exists:
-                value = total(e)
-                if MASKED and not mask[image * C + c] > np.float32(0.0):
-                    value = np.float32(0.0)
-                dx[image * C + c] = value
+        multiply(dx, dy, w, mask)
 
     return Kernel("dense_input_gradient", body, **p.launch)
 
@@ -66,18 +64,18 @@ def dense_input_gradient(op, batch, tiling=None):
 def dense_weight_gradient(op, batch, tiling=None):
     """Kernel of gradient (1, in*out + out): x^T dy, then the sum of dy, over x (N, in) and dy (N, out), all float32.
 
-    Parameters as in `dense_forward`; the tiling by dense_tiling.weight_gradient.
+    Parameters as in `dense_forward`; the tiling by dense_tiling.weight_gradient, whose last row of ones adds up dy.
     """
-    p, x_factor, dy_factor = tiling or dense_tiling.weight_gradient(op.geometry, batch)
-    (accumulate, total), place = product(p, x_factor, dy_factor), _place(p)
-    OUTPUTS, THREADS, K = p.outputs, p.threads, p.n
+    p, *factors = tiling or dense_tiling.weight_gradient(op.geometry, batch)
+
+    @device_function
+    def keep(total, unused, index, k):
+        return total
+
+    multiply = multiplier(p, *factors, keep)
 
     def body(gradient, x, dy):
-        accumulate(x, dy)
-        for e in range(cuda.threadIdx.x, OUTPUTS, THREADS):
-            row, k, exists = place(e)
-            if exists:  # the row below the weights is the bias
-                gradient[row * K + k] = total(e)
+        multiply(gradient, x, dy, dy)
 
     return Kernel("dense_weight_gradient", body, **p.launch)
 
@@ -112,16 +110,3 @@ def variants(op, batch):
     changed = {name: p._replace(**wish) for name, wish in wishes.items()}
     fits = {name: q for name, q in changed.items() if q.threads <= 512 and q.shared_bytes <= 48 * 1024}
     return {name: factory(op, batch, (q, *factors)) for name, q in fits.items()}
-
-
-def _place(p):
-    """Device function (e) -> row and column of output e of the block's tile, and whether they lie in the result."""
-    start, TILE_COLUMNS = origin(p), p.tile_columns
-
-    @device_function
-    def place(e):
-        row, column = start()
-        row, column = row + quotient(e, TILE_COLUMNS), column + remainder(e, TILE_COLUMNS)
-        return row, column, row < p.m and column < p.n
-
-    return place

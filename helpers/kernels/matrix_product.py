@@ -1,6 +1,6 @@
 """Small matrix products with the sum split over threads: the arithmetic that the dense layer's kernels share.
 
-A kernel calls the two device functions made here and adds its own epilogue. Must not learn what the matrices mean.
+A kernel calls the device function made here and says what becomes of a sum. Must not learn what the matrices mean.
 """
 
 from typing import NamedTuple
@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.intrinsics import load4, quotient, remainder, shared_floats
+from helpers.kernels.intrinsics import quotient, remainder, shared_floats
+from helpers.kernels.vectors import vector_loader
 from helpers.unroll import registers, unroll, unrolled
 
 
@@ -74,32 +75,64 @@ class Product(NamedTuple):
         return {"grid": (self.blocks, 1, 1), "block": (self.threads, 1, 1), "shared_bytes": self.shared_bytes}
 
 
-def origin(p):
+def multiplier(p, a_factor, b_factor, finish):
+    """Device function multiply(out, a, b, extra), the whole work of a block: each output is finished and written.
+
+    `p` is a Product; the Factors say how a[i, r] and b[r, j] lie in the flat arrays. The device function
+    finish(sum, extra, index, column) -> output `index` of out, in its `column`.
+    """
+    partial_sums = _partial_sums(p, a_factor, b_factor)
+    (accumulate, total), place, OUTPUTS, THREADS = _reduction(p, partial_sums), _place(p), p.outputs, p.threads
+
+    @device_function
+    def multiply(out, a, b, extra):
+        accumulate(a, b)
+        for e in range(cuda.threadIdx.x, OUTPUTS, THREADS):
+            row, column, exists = place(e)
+            if exists:
+                index = row * p.n + column
+                out[index] = finish(total(e), extra, index, column)
+
+    return multiply
+
+
+def _origin(p):
     """Device function () -> first row and first column of the block's outputs."""
     ROWS, COLUMNS, ACROSS = p.tile_rows, p.tile_columns, -(-p.n // p.tile_columns)
 
     @device_function
-    def start():
+    def origin():
         return quotient(cuda.blockIdx.x, ACROSS) * ROWS, remainder(cuda.blockIdx.x, ACROSS) * COLUMNS
 
-    return start
+    return origin
 
 
-def product(p, a_factor, b_factor):
-    """Two device functions: `accumulate(a, b)`, called by all threads, then `total(e)`: output e of the block's tile.
+def _place(p):
+    """Device function (e) -> row and column of output e of the block's tile, and whether they lie in the result."""
+    origin, TILE_COLUMNS = _origin(p), p.tile_columns
 
-    `p` is a Product; the Factors say how a[i, r] and b[r, j] lie in the flat arrays.
-    """
-    STEP, OUTPUTS, TILE_COLUMNS, start = 4 if p.length % 4 == 0 else 1, p.outputs, p.tile_columns, origin(p)
+    @device_function
+    def place(e):
+        row, column = origin()
+        row, column = row + quotient(e, TILE_COLUMNS), column + remainder(e, TILE_COLUMNS)
+        return row, column, row < p.m and column < p.n
+
+    return place
+
+
+def _partial_sums(p, a_factor, b_factor):
+    """Device function (a, b): a thread's slice of the sums of its outputs, written to shared memory."""
+    STEP, OUTPUTS, TILE_COLUMNS, origin = 4 if p.length % 4 == 0 else 1, p.outputs, p.tile_columns, _origin(p)
     read_a, A_STEP, A_ROW = _panel(p.rows, p.m - p.ones, p.length, a_factor)
     read_b, B_STEP, B_COLUMN = _panel(p.columns, p.n, p.length, b_factor)
     role = _role(p, a_factor.along == 1 and b_factor.along == 1)
 
+    @device_function
     @unrolled
     def partial_sums(a, b):
         shared = shared_floats(0)
         row_group, column_group, part = role()
-        row, column = start()
+        row, column = origin()
         row, column = row + row_group * p.rows, column + column_group * p.columns
         sums = registers(p.rows, p.columns)
         left = registers(STEP, p.rows)
@@ -122,11 +155,14 @@ def product(p, a_factor, b_factor):
         for e in unroll(p.rows * p.columns):
             shared[first + e // p.columns * TILE_COLUMNS + e % p.columns] = sums[e // p.columns, e % p.columns]
 
-    return _reduction(p, device_function(partial_sums))
+    return partial_sums
 
 
 def _reduction(p, partial_sums):
-    """The functions of `product`: the slices' sums are added in a fixed order, in two stages where there are many."""
+    """Two device functions: accumulate(a, b), called by all threads, then total(e): output e of the block's tile.
+
+    The slices' sums are added in a fixed order, in two stages where there are many.
+    """
     OUTPUTS, PARTS, SECOND = p.outputs, p.parts, p.slices * p.outputs
 
     @device_function
@@ -189,18 +225,18 @@ def _panel(count, limit, length, factor):
 
 def _reader(places, width, last, factor):
     """Device function (array, first, r) -> `width` floats from each place (output, term), one after another."""
-    (output, term), *others = places
-    rest = _reader(others, width, last, factor) if others else None
+    outputs, terms = zip(*places)
+    load = vector_loader(width)
 
     @device_function
-    def head(array, first, r):
-        index = min(first + output, last) * factor.stride + (r + term) * factor.along
-        if width == 4:
-            return load4(array, index)
-        return (array[index],)
-
-    @device_function
+    @unrolled
     def read(array, first, r):
-        return head(array, first, r) + rest(array, first, r)
+        v = registers(len(outputs) * width)
+        for i in unroll(len(outputs)):
+            index = min(first + outputs[i], last) * factor.stride + (r + terms[i]) * factor.along
+            values = load(array, index)
+            for j in unroll(width):
+                v[i * width + j] = values[j]
+        return v
 
-    return read if rest else head
+    return read

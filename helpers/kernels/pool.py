@@ -8,19 +8,13 @@ from math import prod
 
 import numpy as np
 
-from helpers.device import cuda, device_function
+from helpers.device import cuda
 from helpers.kernels import windows
 from helpers.kernels.base import Kernel
-from helpers.kernels.intrinsics import load4, store4
+from helpers.kernels.vectors import gater, vector_loader, vector_storer, vector_width
 from helpers.unroll import registers, unroll, unrolled
 
 ZERO, LOWEST = np.float32(0.0), np.float32(-np.inf)
-
-
-@device_function
-def load1(array, index):
-    """One float32 of `array`, as a tuple: the scalar sibling of load4."""
-    return (array[index],)
 
 
 def pool_forward(op, batch, threads=128):
@@ -34,10 +28,9 @@ def pool_forward(op, batch, threads=128):
         If a max window has more than 256 cells: the winner's index is one byte.
     """
     _check(op)
-    width = windows.vector_width(op.geometry.out_shape[3])
+    width = vector_width(op.geometry.out_shape[3])
     cells = batch * prod(op.geometry.out_shape) // width
-    make_body = _max_forward if op.geometry.mode == "max" else _average_forward
-    return Kernel("pool_forward", make_body(op.geometry, width, cells), (-(-cells // threads), 1, 1), (threads, 1, 1))
+    return Kernel("pool_forward", _forward(op.geometry, width, cells), (-(-cells // threads), 1, 1), (threads, 1, 1))
 
 
 def pool_input_gradient(op, batch, threads=128, tiles=None):
@@ -65,7 +58,7 @@ def pool_input_gradient(op, batch, threads=128, tiles=None):
     tiles = can_tile if tiles is None else tiles
     if tiles and not can_tile:
         raise ValueError(f"{op.layer} has overlapping, spread or padded windows; tiles need none, use tiles=False")
-    width = windows.vector_width(g.in_shape[3])
+    width = vector_width(g.in_shape[3])
     cells = batch * prod(_tile_shape(g) if tiles else g.in_shape) // width
     body = (_tiles if tiles else _gather)(g, width, cells, op.mask is not None)
     return Kernel("pool_input_gradient", body, (-(-cells // threads), 1, 1), (threads, 1, 1))
@@ -95,69 +88,47 @@ def _tile_shape(g):
     return (*(-(-size // window) for size, window in zip(g.in_shape, g.window)), g.in_shape[3])
 
 
-def _max_forward(g, width, cells):
-    taps, load = prod(g.window), load4 if width == 4 else load1
+def _forward(g, width, cells):
+    """Body: a thread takes the maximum or the average of one window."""
+    maximum, taps, load, store = g.mode == "max", prod(g.window), vector_loader(width), vector_storer(width)
     locate, read = windows.make_locate(g.out_shape, width), windows.make_read(g, windows.is_padded(g))
+    count, start = windows.make_count(g), LOWEST if maximum else ZERO
 
     @unrolled
     def body(y, winner, x):
         cell = np.int64(cuda.grid(1))
         if cell < cells:
             n, d, h, w, c = locate(cell)
-            best = registers(width)
+            result = registers(width)
             where = registers(width)
             for v in unroll(width):
-                best[v], where[v] = LOWEST, 0
+                result[v], where[v] = start, 0
             for tap in unroll(taps):
                 at, real = read(n, d, h, w, c, tap)
                 if real:
                     value = load(x, at)
                     for v in unroll(width):
-                        if value[v] > best[v] or value[v] != value[v]:
-                            best[v], where[v] = value[v], tap
+                        if not maximum:
+                            result[v] += value[v]
+                        elif value[v] > result[v] or value[v] != value[v]:
+                            result[v], where[v] = value[v], tap
             for v in unroll(width):
-                winner[cell * width + v] = where[v]
-            if width == 4:
-                store4(y, cell * width, best[0], best[1], best[2], best[3])
-            else:
-                y[cell] = best[0]
-
-    return body
-
-
-def _average_forward(g, width, cells):
-    taps, load, count = prod(g.window), load4 if width == 4 else load1, windows.make_count(g)
-    locate, read = windows.make_locate(g.out_shape, width), windows.make_read(g, windows.is_padded(g))
-
-    @unrolled
-    def body(y, winner, x):
-        cell = np.int64(cuda.grid(1))
-        if cell < cells:
-            n, d, h, w, c = locate(cell)
-            total = registers(width)
-            for v in unroll(width):
-                total[v] = ZERO
-            for tap in unroll(taps):
-                at, real = read(n, d, h, w, c, tap)
-                if real:
-                    value = load(x, at)
-                    for v in unroll(width):
-                        total[v] += value[v]
-            for v in unroll(width):
-                total[v] /= np.float32(count(cell * width))
-            if width == 4:
-                store4(y, cell * width, total[0], total[1], total[2], total[3])
-            else:
-                y[cell] = total[0]
+                if maximum:
+                    winner[cell * width + v] = where[v]
+                else:
+                    result[v] /= np.float32(count(cell * width))
+            store(y, cell * width, result)
 
     return body
 
 
 def _tiles(g, width, cells, masked):
-    maximum, taps, load = g.mode == "max", prod(g.window), load4 if width == 4 else load1
+    """Body: a thread spreads the gradient of one window over all its cells."""
+    maximum, taps, load, store = g.mode == "max", prod(g.window), vector_loader(width), vector_storer(width)
     (depth, height, breadth, channels), share = g.out_shape, np.float32(1.0 / taps)
     whole = _tile_shape(g) == g.out_shape
     locate, read = windows.make_locate(_tile_shape(g), width), windows.make_read(g, not whole)
+    gate_window, gate_cell = gater(width, masked and maximum), gater(width, masked and not maximum)
 
     @unrolled
     def body(dx, dy, winner, mask):
@@ -171,34 +142,28 @@ def _tiles(g, width, cells, masked):
                 gradient[v], where[v] = ZERO, 0
             if whole or (d < depth and h < height and w < breadth):  # a cut-off tile is no window: zeros
                 at = (((n * depth + d) * height + h) * breadth + w) * channels + c
-                value = load(dy, at)
-                gate = load(mask, at) if masked and maximum else value
+                value = gate_window(load(dy, at), mask, at)
                 for v in unroll(width):
                     if maximum:
-                        where[v] = np.int64(winner[at + v])
-                        gradient[v] = ZERO if masked and not gate[v] > ZERO else value[v]
+                        gradient[v], where[v] = value[v], np.int64(winner[at + v])
                     else:
                         gradient[v] = value[v] * share
             for tap in unroll(taps):
                 to, real = read(n, d, h, w, c, tap)
                 if real:
                     for v in unroll(width):
-                        if maximum:
-                            cell[v] = gradient[v] if where[v] == tap else ZERO
-                        else:
-                            cell[v] = ZERO if masked and not mask[to + v] > ZERO else gradient[v]
-                    if width == 4:
-                        store4(dx, to, cell[0], cell[1], cell[2], cell[3])
-                    else:
-                        dx[to] = cell[0]
+                        cell[v] = gradient[v] if not maximum or where[v] == tap else ZERO
+                    store(dx, to, gate_cell(cell, mask, to))
 
     return body
 
 
 def _gather(g, width, cells, masked):
-    maximum, load = g.mode == "max", load4 if width == 4 else load1
+    """Body: a thread adds up what one cell gets from the windows that cover it."""
+    maximum, load, store = g.mode == "max", vector_loader(width), vector_storer(width)
     covering, reader, count = prod(windows.covering_windows(g)), windows.make_reader(g), windows.make_count(g)
     locate = windows.make_locate(g.in_shape, width)
+    gate_window, gate_cell = gater(width, masked and maximum), gater(width, masked and not maximum)
 
     @unrolled
     def body(dx, dy, winner, mask):
@@ -211,21 +176,12 @@ def _gather(g, width, cells, masked):
             for number in unroll(covering):
                 at, tap, real = reader(n, d, h, w, c, number)
                 if real:
-                    value = load(dy, at)
-                    gate = load(mask, at) if masked and maximum else value
+                    value = gate_window(load(dy, at), mask, at)
                     for v in unroll(width):
-                        if maximum:
-                            if winner[at + v] == tap and (not masked or gate[v] > ZERO):
-                                total[v] += value[v]
-                        else:
+                        if not maximum:
                             total[v] += value[v] / np.float32(count(at))
-            if masked and not maximum:
-                gate = load(mask, cell * width)
-                for v in unroll(width):
-                    total[v] = total[v] if gate[v] > ZERO else ZERO
-            if width == 4:
-                store4(dx, cell * width, total[0], total[1], total[2], total[3])
-            else:
-                dx[cell] = total[0]
+                        elif winner[at + v] == tap:
+                            total[v] += value[v]
+            store(dx, cell * width, gate_cell(total, mask, cell * width))
 
     return body

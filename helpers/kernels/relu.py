@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers.device import cuda
 from helpers.kernels.base import Kernel
-from helpers.kernels.intrinsics import load4, store4
+from helpers.kernels.vectors import gater, vector_loader, vector_storer, vector_width
 from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
@@ -18,23 +18,18 @@ ZERO = np.float32(0.0)
 def relu_forward(op, batch, shape, threads=256):
     """Kernel of y = max(x, 0) for a batch of tensors of `shape`; NaN stays NaN."""
     size = batch * prod(shape)
-    width = 4 if size % 4 == 0 else 1
+    width = vector_width(size)
+    load, store = vector_loader(width), vector_storer(width)
 
     @unrolled
     def body(y, x):
         i = np.int64(cuda.grid(1)) * width
         if i < size:
-            value = registers(width)
-            if width == 4:
-                value[0], value[1], value[2], value[3] = load4(x, i)
-            else:
-                value[0] = x[i]
+            value = load(x, i)
+            result = registers(width)
             for v in unroll(width):
-                value[v] = ZERO if value[v] <= ZERO else value[v]
-            if width == 4:
-                store4(y, i, value[0], value[1], value[2], value[3])
-            else:
-                y[i] = value[0]
+                result[v] = ZERO if value[v] <= ZERO else value[v]
+            store(y, i, result)
 
     return Kernel("relu_forward", body, (-(-size // (width * threads)), 1, 1), (threads, 1, 1))
 
@@ -42,25 +37,13 @@ def relu_forward(op, batch, shape, threads=256):
 def relu_input_gradient(op, batch, shape, threads=256):
     """Kernel of dx = dy where y > 0, else 0, for a batch of tensors of `shape`; ReLU'(0) = 0."""
     size = batch * prod(shape)
-    width = 4 if size % 4 == 0 else 1
+    width = vector_width(size)
+    load, store, gate = vector_loader(width), vector_storer(width), gater(width, True)
 
-    @unrolled
     def body(dx, dy, y):
         i = np.int64(cuda.grid(1)) * width
         if i < size:
-            gradient = registers(width)
-            value = registers(width)
-            if width == 4:
-                gradient[0], gradient[1], gradient[2], gradient[3] = load4(dy, i)
-                value[0], value[1], value[2], value[3] = load4(y, i)
-            else:
-                gradient[0], value[0] = dy[i], y[i]
-            for v in unroll(width):
-                gradient[v] = gradient[v] if value[v] > ZERO else ZERO
-            if width == 4:
-                store4(dx, i, gradient[0], gradient[1], gradient[2], gradient[3])
-            else:
-                dx[i] = gradient[0]
+            store(dx, i, gate(load(dy, i), y, i))
 
     return Kernel("relu_input_gradient", body, (-(-size // (width * threads)), 1, 1), (threads, 1, 1))
 

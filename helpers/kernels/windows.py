@@ -8,11 +8,6 @@ from helpers.device import device_function
 from helpers.kernels.intrinsics import quotient, remainder
 
 
-def vector_width(channels):
-    """Neighbouring channels a thread takes: 4, one 128-bit access, where they divide evenly, else 1."""
-    return 4 if channels % 4 == 0 else 1
-
-
 def is_padded(geometry):
     """True where some window reaches beyond the image."""
     axes = zip(geometry.in_shape, geometry.out_shape, geometry.window, geometry.stride, geometry.padding)

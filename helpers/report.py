@@ -34,7 +34,7 @@ def sentence(template, record=None, **values):
     """
     if record is None and not values:
         return NOT_MEASURED
-    fields = {**_added(record), **(record or {}), **values}
+    fields = {**(record or {}), **_added(record), **values}
     if any(value is None and f"{{{key}" in template for key, value in fields.items()):
         return NOT_MEASURED
     try:
@@ -120,8 +120,8 @@ def accuracy_sentence(records=None):
         return ""
     reached, goal = [100 * run["median"] for run in seeds], 100 * mean["goal"]
     spread = {"lowest": min(reached), "highest": max(reached), "below": sum(percent < goal for percent in reached)}
-    return sentence("After {epochs} epochs {percent:.2f} % of the test images are right, the mean of {runs} seeds; they lie "
-                    "between {lowest:.2f} and {highest:.2f} %, {below} of {runs} below {goal:.0f} %.",
+    return sentence("After {epochs} epochs {percent:.2f} % of the test images are right, the mean of {runs} seeds; "
+                    "they lie between {lowest:.2f} and {highest:.2f} %, {below} of {runs} below {goal:.0f} %.",
                     mean, percent=100 * mean["median"], goal=goal, **spread)  # fmt: skip
 
 

@@ -215,7 +215,9 @@ def test_wrong_convolutions_are_caught(bug):
 
     op, batch = shape_classes("conv_forward", tile=4)["tile - 1"]
     assert op.activation == "relu"
-    with pytest.raises(CheckError, match=r"y of conv_forward.*at \(\d.*got .*, wanted .*(times the allowed|not finite)"):
+    with pytest.raises(
+        CheckError, match=r"y of conv_forward.*at \(\d.*got .*, wanted .*(times the allowed|not finite)"
+    ):
         check_kernel(naive_conv_forward, op, batch, bug=bug, runner=run)
 
 

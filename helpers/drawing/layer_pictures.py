@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from helpers.drawing.charts import MARGIN, WIDTH, name_ends, new_chart, place, show_share, text_width
+from helpers.drawing.charts import MARGIN, WIDTH, name_ends, new_chart, place, show_power, show_share, text_width
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 SIGNED = LinearSegmentedColormap.from_list("signed", [DEEP_BLUE, "white", DEEP_ORANGE])
@@ -179,8 +179,10 @@ def draw_lines(lines, title, x_label, y_label, note="", log="", percent=False):
     axes = place(chart, 0.85, 0.5, WIDTH - 0.85 - room - MARGIN, 2.5)
     axes.set_xscale("log" if "x" in log else "linear")
     axes.set_yscale("log" if "y" in log else "linear")
-    for axis in (axes.xaxis, axes.yaxis):
+    for letter, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         axis.set_minor_formatter(NullFormatter())
+        if letter in log:
+            axis.set_major_formatter(FuncFormatter(show_power))
     for (_, (x, y)), colour in zip(lines.items(), COLOURS):
         axes.plot(x, y, color=colour, lw=2, marker="o" if len(x) < 25 else "", ms=3.5)
     axes.grid(axis="y", color=FAINT, lw=0.8)

@@ -70,15 +70,15 @@ def test_ladder_says_the_measured_time_and_the_share_of_the_kernels(problem, fou
     assert [record["form"] for record in ladder.records()] == ["resident"]
 
 
-def test_transfers_are_a_row_a_form(found, capsys):
+def test_transfers_are_a_row_a_form_and_place(found, capsys):
     for form, count in (("epoch graph", 0), ("copy per batch", 936)):
         for when in ("before", "within", "after"):
             for direction in ("HtoD", "DtoH"):
                 found.append({**BASE, "experiment": "transfers", "form": form, "when": when, "direction": direction})
                 found[-1] |= {"median": count, "bytes": 10 * count}
     table = epochs.transfer_table()
-    assert table.loc["epoch graph"].tolist() == ["0"] * 6
-    assert table.loc["copy per batch", "within, to the card"] == "936 (9,360 bytes)"
+    assert table.loc["epoch graph, within"].tolist() == [0] * 4
+    assert table.loc["copy per batch, within", ["copies to the card", "bytes to the card"]].tolist() == [936, 9360]
     found.clear()
     capsys.readouterr()
     assert epochs.transfer_table() is None and "Not counted" in capsys.readouterr().out

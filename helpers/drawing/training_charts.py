@@ -111,7 +111,7 @@ def plot_streams(ops, records):
     legend = "dX input gradient, dW weight gradient"
     note = "all kernels drawn equally long: their times have not been measured on any card yet"
     if times:
-        alone = f"with the card to itself each: {show_time(end, 'us')} instead of {show_time(sum(times), 'us')}"
+        alone = f"were each kernel alone on the card: {show_time(end, 'us')} instead of {show_time(sum(times), 'us')}"
         note = conditions(records, alone, runs=False)
     chart = new_chart(2.9, "Weight gradients can run beside the input gradients", f"{note}{SEPARATOR}{legend}")
     axes = place(chart, 1.15, 0.4, WIDTH - 1.3, 2.45)

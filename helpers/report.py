@@ -5,9 +5,11 @@ Knows records and README's markers; must not learn how anything is measured.
 
 import re
 import sys
+import textwrap
 
 from helpers.results import ROOT, compare, find_record, find_records, write_atomically
 
+LINE = 110  # characters
 NOT_MEASURED = "Not measured on this card yet: run python -m helpers.benchmark."
 
 
@@ -60,7 +62,12 @@ def _added(record):
 
 def say(template, record=None, **values):
     """Print `sentence(...)`."""
-    print(sentence(template, record, **values))
+    _show(sentence(template, record, **values))
+
+
+def _show(text):
+    """Print `text` in lines that a page shows whole; it would break longer ones within a word."""
+    print(textwrap.fill(text, LINE, break_long_words=False, break_on_hyphens=False))
 
 
 def say_each(template, records):
@@ -137,6 +144,11 @@ def epoch_table(records=None):
             sentence("| {network} | {dataset} | `{system}` | {how} | {median:,.1f} {unit} |", record, how=form)
         )
     return "\n".join([*lines, "", sentence("Card: {gpu}, batch {batch_size}, {date}.", found[0])])
+
+
+def say_accuracy(records=None):
+    """Print `accuracy_sentence(...)`."""
+    _show(accuracy_sentence(records) or NOT_MEASURED)
 
 
 def fill(text, marker, body):

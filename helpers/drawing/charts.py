@@ -132,7 +132,7 @@ def place(chart, left, bottom, width, height):
     with matplotlib.rc_context(STYLE):
         axes = chart.figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
     axes.spines[:].set_visible(False)
-    axes.tick_params(axis="both", length=0)
+    axes.tick_params(axis="both", which="both", length=0)
     return axes
 
 

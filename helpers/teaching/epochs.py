@@ -220,8 +220,8 @@ def transfer_table():
     frame = pd.DataFrame(records)
     names = {"HtoD": "to the card", "DtoH": "to the host"}
     frame["way"] = frame["direction"].map(names)
-    frame["copied"] = frame["form"] + ", " + frame["when"]
-    table = frame.pivot(index="copied", columns="way", values=["median", "bytes"])
+    frame["epoch run as, when"] = frame["form"] + ", " + frame["when"]
+    table = frame.pivot(index="epoch run as, when", columns="way", values=["median", "bytes"])
     table.columns = [f"{'copies' if kind == 'median' else kind} {way}" for kind, way in table]
     order = [f"{what} {way}" for way in names.values() for what in ("copies", "bytes")]
     rows = [f"{form}, {when}" for form in reversed(FORMS) for when in ("before", "within", "after")]

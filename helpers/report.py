@@ -47,7 +47,7 @@ def sentence(template, record=None, **values):
 
 def origin(record):
     """Where a measurement comes from: the suite of a committed file and its date, or the run that holds it."""
-    return f"benchmark suite, {record['date']}" if "date" in record else "timed in this run"
+    return f"benchmark suite, {record['date']}" if "date" in record else "this run"
 
 
 def _added(record):

@@ -25,8 +25,8 @@ STYLE = {
     "axes.linewidth": 0.8,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 8.8,
+    "ytick.labelsize": 8.8,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }

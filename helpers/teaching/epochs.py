@@ -32,7 +32,7 @@ LENET = {"network": "lenet5", "dataset": "mnist", "batch_size": 128, "precision"
 RIGHT = "{form}: the first {steps} losses stay within the bound; they use at most {percent:.0f} % of it."
 TIMED = "{gpu}, {network}, batch {batch_size}: an epoch takes {median:,.1f} {unit} as \u201c{form}\u201d ({origin})."
 BUSY = "The kernels alone, one after the other, would take {busy:.1f} ms ({origin}): {share:.0f} % of this epoch."
-STREAMS = "A step takes {one:.1f} us on one stream and {two:.1f} us on two (timed in this run): {gain:.1f} us less."
+STREAMS = "A step takes {one:.1f} us on one stream and {two:.1f} us on two (this run): {gain:.1f} us less."
 DRAWN = "Were each kernel alone on the card, {gain:.1f} us would be gained; the rest goes to sharing and to waiting."
 NO_CARD = "Times need a GPU; {what} has not been measured here."
 

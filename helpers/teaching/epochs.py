@@ -180,7 +180,7 @@ def compare_streams(engine, runs=5, most_steps=100):
         seconds[count] = _step_seconds(engine, count, steps, runs).median
     one, two = 1e6 * seconds[1], 1e6 * seconds[2]
     say(STREAMS, one=one, two=two, gain=one - two)
-    ops = [op for op, *_ in engine.kernels]
+    ops = engine.step.training_ops
     times = kernel_times(ops, find_records(experiment="kernel_time", gpu=device.device_properties().name, **LENET))
     if times:
         say(DRAWN, gain=sum(times) - lay_out(ops, times)[-1][2])

@@ -1,6 +1,7 @@
 """An epoch taken apart: what the host does, when operations run, charts and tables from made-up records."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,6 +95,21 @@ def test_what_needs_a_card_or_records_says_so(capsys):
     epochs.compare_streams(None)
     assert epochs.show(None, [], "a thing") is None
     assert capsys.readouterr().out.count("measured") == 2
+
+
+def test_measured_streams_stand_beside_the_drawn_ones(found, monkeypatch, capsys):
+    found += kernel_records()
+    monkeypatch.setattr(epochs.device, "gpu_available", lambda: True)
+    monkeypatch.setattr(epochs.device, "device_properties", lambda: SimpleNamespace(name="card"))
+    monkeypatch.setattr(
+        epochs, "_step_seconds", lambda engine, streams, *_: SimpleNamespace(median=(70 - streams) / 1e6)
+    )
+    step = SimpleNamespace(training_ops=OPS)
+    epochs.compare_streams(SimpleNamespace(steps_per_epoch=5, train=lambda epoch: None, step=step))
+    drawn = 2.0 * len(OPS) - lay_out(OPS, [2.0] * len(OPS))[-1][2]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "69.0 us on one stream and 68.0 us on two (this run): 1.0 us less" in said
+    assert f"{drawn:.1f} us would be gained" in said
 
 
 @pytest.mark.parametrize("name", ["order", "streams", "streams, measured", "agreement"])

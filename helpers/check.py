@@ -47,13 +47,20 @@ def check_close(got, wanted, name, allowed):
     if np.any(wrong):
         flat = int(np.argmax(np.where(wrong, np.nan_to_num(percent, nan=np.inf), -1.0)))
         index = tuple(map(int, np.unravel_index(flat, wanted.shape)))
-        share = f"{percent.flat[flat]:.0f} % of the allowed {allowed.flat[flat]:.3g}"
-        share = share if np.isfinite(got.flat[flat]) else "not finite"
+        share = _excess(error.flat[flat], allowed.flat[flat])
         raise CheckError(
             f"{name} of shape {wanted.shape}, at {index} (flat {flat}): got {got.flat[flat]:.9g}, wanted "
             f"{wanted.flat[flat]:.9g}; the error is {share}; {np.count_nonzero(wrong)} of {wrong.size} cells are wrong"
         )
     return float(percent.max(initial=0.0))
+
+
+def _excess(error, allowed):
+    """How far a wrong cell lies outside, in words."""
+    if not np.isfinite(error):
+        return "not finite"
+    factor = f"{error / allowed:.3g} times the allowed" if allowed > 0 else f"{error:.3g}, more than the allowed"
+    return f"{factor} {allowed:.3g}"
 
 
 def relative_error(got, wanted):

@@ -124,17 +124,15 @@ def plot_kernels(records):
     -------
     Chart
     """
-    records, sums = checked(records, "kernel_time"), {}
-    for record in records:
-        sums[record["pass"]] = sums.get(record["pass"], 0) + record["median"]
-    total, floor, most = sum(sums.values()), sum(record["floor"] for record in records), max(sums, key=sums.get)
+    records = checked(records, "kernel_time")
+    total, floor = sum(record["median"] for record in records), sum(record["floor"] for record in records)
     names = [r["pass"] if r["layer"] in r["pass"] or r["pass"] not in PASS_COLOURS else f"{r['layer']} {r['pass']}"
              for r in records]  # fmt: skip
-    title = f"{records[0]['network']}: {most} takes {show_share(sums[most] / total)} of the "
+    title = f"{records[0]['network']}: the card's limits ask for {show_share(floor / total)} of the "
     title += f"{show_time(total, records[0]['unit'])} of a step's kernels"
-    note = f"dark: the least time at the card's rates of arithmetic and memory, {show_share(floor / total)} in all; "
-    note += "data in its cache can beat the latter"
-    chart, axes = bar_chart(names, title, conditions(records, note), row=0.225, size=8.8)
+    colours = "blue: forward, green: input gradient, orange: weight gradient"
+    dark = "dark, in per cent: the least time at the card's rates of arithmetic and memory; its cache can be faster"
+    chart, axes = bar_chart(names, title, conditions(records, colours, dark), row=0.225, size=8.8)
     for row, record in enumerate(records):
         colour = PASS_COLOURS.get(record["pass"], MUTED)
         axes.barh(row, record["median"], height=0.74, color=colour, alpha=0.4)
@@ -190,7 +188,10 @@ def plot_learning_curve(curves, goal=None, title=None, note=""):
     """
     if not isinstance(curves, dict):
         records = [record for record in checked(curves, "test_accuracy") if "seed" in record]
-        goal, note = goal or records[0].get("goal"), note or conditions(records, "thin: one run each", runs=False)
+        goal = goal or records[0].get("goal")
+        below = sum(record["curve"][-1] < (goal or 0) for record in records)
+        missed = f"{below} of {len(records)} end below the goal" if below else ""
+        note = note or conditions(records, "thin: one run each", missed, runs=False)
         curves = {f"seed {record['seed']}": record["curve"] for record in records}
     runs = np.array(list(curves.values()), float)
     if runs.ndim != 2 or not runs.size or not np.isfinite(runs).all():

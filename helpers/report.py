@@ -5,9 +5,11 @@ Knows records and README's markers; must not learn how anything is measured.
 
 import re
 import sys
+import textwrap
 
 from helpers.results import ROOT, compare, find_record, find_records, write_atomically
 
+LINE = 110  # characters
 NOT_MEASURED = "Not measured on this card yet: run python -m helpers.benchmark."
 
 
@@ -19,7 +21,9 @@ def sentence(template, record=None, **values):
     template : str
         Format string, e.g. "One epoch takes {median:.1f} {unit}."
     record : dict or None
-        A measurement record, or what `results.compare` returns; its keys are the fields.
+        A measurement record, or what `results.compare` returns; its keys are the fields. Further fields: `origin`,
+        and of a comparison `least` and `most`, the ratio of the baseline's fastest run to the slowest one and the
+        other way round.
 
     Returns
     -------
@@ -32,7 +36,7 @@ def sentence(template, record=None, **values):
     """
     if record is None and not values:
         return NOT_MEASURED
-    fields = {**(record or {}), **values}
+    fields = {**(record or {}), **_added(record), **values}
     if any(value is None and f"{{{key}" in template for key, value in fields.items()):
         return NOT_MEASURED
     try:
@@ -41,9 +45,29 @@ def sentence(template, record=None, **values):
         raise KeyError(f"the sentence asks for {error}; the record holds {', '.join(fields)}") from None
 
 
+def origin(record):
+    """Where a measurement comes from: the suite of a committed file and its date, or the run that holds it."""
+    return f"benchmark suite, {record['date']}" if "date" in record else "this run"
+
+
+def _added(record):
+    """Fields that follow from a record's own."""
+    if not record:
+        return {}
+    baseline, spread = record.get("baseline"), {}
+    if baseline and all("min" in each and "max" in each for each in (record, baseline)):
+        spread = {"least": baseline["min"] / record["max"], "most": baseline["max"] / record["min"]}
+    return {"origin": origin(record), **spread}
+
+
 def say(template, record=None, **values):
     """Print `sentence(...)`."""
-    print(sentence(template, record, **values))
+    _show(sentence(template, record, **values))
+
+
+def _show(text):
+    """Print `text` in lines that a page shows whole; it would break longer ones within a word."""
+    print(textwrap.fill(text, LINE, break_long_words=False, break_on_hyphens=False))
 
 
 def say_each(template, records):
@@ -59,32 +83,53 @@ def headline(records=None):
     if not found:
         return NOT_MEASURED
     best = min(found, key=lambda record: record["median"])
-    text = sentence(
-        "**One epoch of LeNet-5 on MNIST takes {median:.1f} {unit} on one {gpu}** "
-        "(batch {batch_size}, {precision}, engine `{system}`, {form}; median of {runs}).",
-        best,
-    )
+    parts = [
+        sentence(
+            "**One epoch of LeNet-5 on MNIST takes {median:.1f} {unit} on one {gpu}** "
+            "(batch {batch_size}, {precision}, engine `{system}`, {form}; median of {runs}).",
+            best,
+        )
+    ]
     for system, words in (("loops", "compiled sequential loops on one core"), ("vectorized", "NumPy on all cores")):
         rivals = [record for record in found if record["system"] == system]
         if rivals and system != best["system"]:
             fastest = min(rivals, key=lambda record: record["median"])
-            ratio = float(f"{compare(fastest, best)['ratio']:.2g}")  # two digits: the spread of the baselines is wide
-            text += sentence(" About {ratio:,.0f} times as fast as {words}", ratio=ratio, words=words)
-            text += _share_of_blas(records) if system == "vectorized" else "."
-    accuracy = find_record(records, experiment="test_accuracy", network="lenet5", dataset="mnist", form="mean")
-    if accuracy:
-        text += sentence(" It reaches {percent:.2f} % on the test set (mean of {runs} seeds).", accuracy,
-                         percent=100 * accuracy["median"])  # fmt: skip
-    return text
+            end = share_of_blas(records) if system == "vectorized" else "."
+            parts.append(f"- {speed_up(fastest, best, words)}{end}")
+    if accuracy := accuracy_sentence(records):
+        parts.append(f"- {accuracy}")
+    return "\n".join([parts[0], "", *parts[1:]])
 
 
-def _share_of_blas(records):
+def speed_up(baseline, record, words):
+    """How much faster a record is than its baseline, which `words` name; the spread of single runs in brackets."""
+    compared = compare(baseline, record)
+    fields = {**_added(compared), **compared}
+    about = {key: float(f"{fields[key]:.2g}") for key in ("ratio", "least", "most") if key in fields}  # wide spread
+    text = sentence("About {ratio:,.0f} times as fast as {words}", words=words, **about)
+    return text + sentence(" ({least:,.0f} to {most:,.0f} from run to run)", **about) if "least" in about else text
+
+
+def share_of_blas(records=None):
     """How good the NumPy baseline is, as the end of a sentence: the share of the matrix product's rate it reaches."""
     share = find_record(records, experiment="gemm_share", network="lenet5", form="all convolutions")
     if share is None:
         return "."
-    return sentence(", which there reach {percent:.0f} % of the rate of the matrix products alone.",
+    return sentence("; its convolutions reach {percent:.0f} % of the rate of their matrix products alone.",
                     percent=100 * share["median"])  # fmt: skip
+
+
+def accuracy_sentence(records=None):
+    """Test accuracy of lenet5 on MNIST with its spread over the seeds, as one sentence; "" where none is recorded."""
+    keys = {"experiment": "test_accuracy", "network": "lenet5", "dataset": "mnist"}
+    mean, seeds = find_record(records, form="mean", **keys), find_records(records, form="one seed", **keys)
+    if not (mean and seeds):
+        return ""
+    reached, goal = [100 * run["median"] for run in seeds], 100 * mean["goal"]
+    spread = {"lowest": min(reached), "highest": max(reached), "below": sum(percent < goal for percent in reached)}
+    return sentence("After {epochs} epochs {percent:.2f} % of the test images are right, the mean of {runs} seeds; "
+                    "they lie between {lowest:.2f} and {highest:.2f} %, {below} of {runs} below {goal:.0f} %.",
+                    mean, percent=100 * mean["median"], goal=goal, **spread)  # fmt: skip
 
 
 def epoch_table(records=None):
@@ -99,6 +144,11 @@ def epoch_table(records=None):
             sentence("| {network} | {dataset} | `{system}` | {how} | {median:,.1f} {unit} |", record, how=form)
         )
     return "\n".join([*lines, "", sentence("Card: {gpu}, batch {batch_size}, {date}.", found[0])])
+
+
+def say_accuracy(records=None):
+    """Print `accuracy_sentence(...)`."""
+    _show(accuracy_sentence(records) or NOT_MEASURED)
 
 
 def fill(text, marker, body):

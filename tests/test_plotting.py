@@ -102,13 +102,19 @@ def test_ladder_and_its_floor(records, tmp_path):
 def test_kernels_show_the_share_of_the_roofline(records, tmp_path):
     chart = plot_kernels(records("kernel_time"))
     shown = _texts(chart)
-    assert "30\u00a0%" in shown and "conv1 weight gradient" in shown and "30.0 ms" in shown
+    assert (
+        "30\u00a0%" in shown
+        and "orange: weight gradient" in chart.alt
+        and "conv1 weight gradient" in shown
+        and "30.0 ms" in shown
+    )
     _check(chart, tmp_path)
 
 
 def test_learning_curve_from_records_and_from_a_run(records, tmp_path):
     chart = plot_learning_curve(records("test_accuracy"))
     assert "99.00\u00a0%" in _texts(chart) and "mean of 2 runs" in chart.alt
+    assert "1 of 2 end below the goal" in chart.alt and "benchmark suite, 2026-01-01" in chart.alt
     _check(chart, tmp_path)
     assert "95.00\u00a0%" in plot_learning_curve({"run": [0.9, 0.95]}).alt
     with pytest.raises(ValueError, match="finite"):

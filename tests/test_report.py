@@ -83,6 +83,22 @@ def test_sentences(records, capsys):
         report.say("{mean}", records[0])
 
 
+def test_the_spread_of_a_ratio_and_the_origin_of_a_number(records):
+    loops, layerwise = ({**record, "min": record["median"] / 2, "max": 2 * record["median"]} for record in records)
+    said = report.sentence("{least:.0f} to {most:.0f}; {origin}", compare(loops, layerwise))
+    assert said == "500 to 8000; benchmark suite, 2026-01-02"
+    assert report.sentence("{origin}", RECORD) == "this run"
+    assert report.speed_up(loops, layerwise, "loops").endswith("as loops (500 to 8,000 from run to run)")
+
+
+def test_accuracy_tells_the_seeds_below_the_goal():
+    base = RECORD | {"experiment": "test_accuracy", "goal": 0.99, "epochs": 10, "gpu": "T4", "runs": 2}
+    made = [base | {"form": "one seed", "median": value} for value in (0.9896, 0.9926)]
+    said = report.accuracy_sentence([*made, base | {"form": "mean", "median": 0.9911}])
+    assert "99.11 %" in said and "between 98.96 and 99.26 %, 1 of 2 below 99 %" in said
+    assert report.accuracy_sentence([]) == ""
+
+
 def test_readme_parts(records):
     assert "takes 25.0 ms on one NVIDIA T4" in report.headline(records)
     assert "About 2,000 times as fast as compiled sequential loops on one core." in report.headline(records)

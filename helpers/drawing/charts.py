@@ -1,6 +1,7 @@
 """The frame of every chart: sizes, title, labels, how numbers are written, alternative text, small PNG files.
 
-Knows matplotlib and figure_style; must not learn what is drawn. No pyplot: nothing here changes global state.
+Knows matplotlib, figure_style and what all records share; must not learn what is drawn. No pyplot: nothing here
+changes global state.
 """
 
 import io
@@ -16,10 +17,12 @@ from matplotlib.textpath import TextPath
 from PIL import Image
 
 from helpers.drawing.figure_style import FAINT, INK, MUTED, STYLE
+from helpers.report import origin
 
 FIGURES = Path(os.environ.get("CNN_FIGURES", Path(__file__).resolve().parents[2] / "figures"))
 SEPARATOR = " \u00b7 "  # between the parts of a note
 WIDTH, DPI, LARGEST_FILE = 8.0, 144, 80_000  # inches, dots an inch, bytes
+SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 MARGIN = 0.1  # inches at the left and right
 
 
@@ -37,20 +40,23 @@ class Chart:
 
 
 def png_bytes(figure):
-    """PNG of a figure in at most 256 colours, so that it stays small; the same figure gives the same bytes.
+    """PNG of a figure in 256 colours, or in 64 where it is large; the same figure gives the same bytes.
 
     Raises
     ------
     ValueError
         If it is larger than 80 KB: then it holds too much for one claim.
     """
-    buffer, small = io.BytesIO(), io.BytesIO()
+    buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
-    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-    if small.tell() > LARGEST_FILE:
-        raise ValueError(f"the figure takes {small.tell()} bytes, more than {LARGEST_FILE}; show less in it")
-    return small.getvalue()
+    whole = Image.open(buffer).convert("RGB")
+    for colours in (256, 64):
+        small = io.BytesIO()
+        whole.quantize(colours, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        if small.tell() <= LARGEST_FILE:
+            return small.getvalue()
+    raise ValueError(f"the figure takes {small.tell()} bytes, more than {LARGEST_FILE}; show less in it")
 
 
 def save_figure(figure, name, folder=FIGURES):
@@ -129,7 +135,7 @@ def place(chart, left, bottom, width, height):
     with matplotlib.rc_context(STYLE):
         axes = chart.figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
     axes.spines[:].set_visible(False)
-    axes.tick_params(axis="both", length=0)
+    axes.tick_params(axis="both", which="both", length=0)
     return axes
 
 
@@ -202,7 +208,14 @@ def show_ratio(ratio):
 
 def show_share(share, digits=0):
     """A share of 1 in per cent."""
+    if digits == 0 and 0 < share < 0.005:
+        return "<1\u00a0%"
     return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def show_power(value, _=None):
+    """A power of ten as 10 with its exponent raised, in the font of all other text; for ticks of logarithmic axes."""
+    return f"10{str(round(np.log10(value))).translate(SUPERSCRIPTS)}"
 
 
 def checked(records, experiment):
@@ -218,7 +231,7 @@ def checked(records, experiment):
 
 
 def conditions(records, *more, runs=True):
-    """What held for all records: card, batch, precision, number of runs, and `more`; one line."""
+    """What held for all records: card, batch, precision, number of runs, `more`, and where they come from; one line."""
     parts = [records[0].get("gpu")]
     for key, words in (("batch_size", "batch {}"), ("precision", "{}")):
         values = {record[key] for record in records if key in record}
@@ -226,7 +239,7 @@ def conditions(records, *more, runs=True):
     counts = sorted({record["runs"] for record in records})
     if runs and counts[-1] > 1:
         parts.append(f"median of {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} runs")
-    return SEPARATOR.join(part for part in (*parts, *more) if part)
+    return SEPARATOR.join(part for part in (*parts, *more, origin(records[0])) if part)
 
 
 def add_list(chart, names, texts):

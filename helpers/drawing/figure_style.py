@@ -1,9 +1,7 @@
-"""The look that every figure shares: a few colours with fixed meanings, type sizes, and a blank figure.
+"""The look that every figure shares: a few colours with fixed meanings, one font, type sizes.
 
 Must not learn what a figure shows.
 """
-
-import matplotlib.pyplot as plt
 
 INK = "#22313f"  # text, and what is counted
 MUTED = "#7b8794"  # axes, notes
@@ -15,8 +13,6 @@ DEEP_ORANGE = "#c25e08"  # text about what ORANGE marks
 
 STYLE = {
     "figure.facecolor": "white",
-    "figure.dpi": 110,
-    "savefig.dpi": 110,
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
@@ -29,33 +25,8 @@ STYLE = {
     "axes.linewidth": 0.8,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 8.8,
+    "ytick.labelsize": 8.8,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
-
-
-def blank_figure(width, height, title, alt):
-    """Empty matplotlib Figure in the shared style.
-
-    Parameters
-    ----------
-    width, height : float
-        Inches; a notebook shows about 7.5 in a row.
-    title : str
-        The one claim that the figure makes.
-    alt : str
-        What a reader who cannot see it needs; kept as the figure's attribute `alt`.
-
-    Returns
-    -------
-    Figure
-        Closed for pyplot, so that a notebook shows it once.
-    """
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(width, height))
-        figure.text(0.1 / width, 1 - 0.08 / height, title, ha="left", va="top", fontsize=11, weight="bold")
-    plt.close(figure)
-    figure.alt = alt
-    return figure

@@ -8,11 +8,22 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from helpers.drawing.charts import MARGIN, WIDTH, name_ends, new_chart, place, show_share, text_width
+from helpers.drawing.charts import (
+    MARGIN,
+    SEPARATOR,
+    WIDTH,
+    name_ends,
+    new_chart,
+    place,
+    show_power,
+    show_share,
+    text_width,
+)
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 SIGNED = LinearSegmentedColormap.from_list("signed", [DEEP_BLUE, "white", DEEP_ORANGE])
 COLOURS = (ORANGE, DEEP_BLUE, INK, MUTED)
+COLOUR_WORDS = "orange above zero, blue below"  # what SIGNED means
 LABEL_SIZE = 9.5
 
 
@@ -54,7 +65,7 @@ def draw_window(image, w, y, row, column, title):
     """
     (R, S), side, top = w.shape, 1.75, 0.3
     window = image[row : row + R, column : column + S]
-    chart = new_chart(side + top + 0.05, title)
+    chart = new_chart(side + top + 0.05, title, f"output: {COLOUR_WORDS}")
     lefts = MARGIN + np.arange(4) * (side + 0.2)
     axes = _picture(chart, lefts[0], top, side, image, cmap="gray_r")
     axes.add_patch(Rectangle((column - 0.5, row - 0.5), S, R, fill=False, ec=ORANGE, lw=2))
@@ -143,7 +154,8 @@ def draw_filters(rows, title, note=""):
     """
     left = MARGIN + 0.15 + max(text_width(name, LABEL_SIZE) for name in rows)
     size = (WIDTH - left - MARGIN) / next(iter(rows.values())).shape[2]
-    chart = new_chart(size * len(rows), title, note)
+    words = f"{COLOUR_WORDS}, each row on its own scale"
+    chart = new_chart(size * len(rows), title, SEPARATOR.join(part for part in (note, words) if part))
     for index, (name, pictures) in enumerate(rows.items()):
         limit = np.abs(pictures).max()
         for k in range(pictures.shape[2]):
@@ -179,8 +191,10 @@ def draw_lines(lines, title, x_label, y_label, note="", log="", percent=False):
     axes = place(chart, 0.85, 0.5, WIDTH - 0.85 - room - MARGIN, 2.5)
     axes.set_xscale("log" if "x" in log else "linear")
     axes.set_yscale("log" if "y" in log else "linear")
-    for axis in (axes.xaxis, axes.yaxis):
+    for letter, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         axis.set_minor_formatter(NullFormatter())
+        if letter in log:
+            axis.set_major_formatter(FuncFormatter(show_power))
     for (_, (x, y)), colour in zip(lines.items(), COLOURS):
         axes.plot(x, y, color=colour, lw=2, marker="o" if len(x) < 25 else "", ms=3.5)
     axes.grid(axis="y", color=FAINT, lw=0.8)

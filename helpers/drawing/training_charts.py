@@ -4,9 +4,20 @@ Knows arrays, operations by their tensors, and the frame in charts.py; must not 
 """
 
 import numpy as np
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from helpers.drawing.charts import WIDTH, add_list, conditions, name_ends, new_chart, place, show_share, show_time
+from helpers.drawing.charts import (
+    SEPARATOR,
+    WIDTH,
+    add_list,
+    conditions,
+    name_ends,
+    new_chart,
+    place,
+    show_power,
+    show_share,
+    show_time,
+)
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
 
 COLOURS = (ORANGE, DEEP_BLUE, INK)
@@ -74,6 +85,13 @@ def lay_out(ops, seconds, streams=None):
     return result
 
 
+def kernel_times(ops, records):
+    """Median of each operation's kernel_time record, in the order of `ops`; None where one has not been measured."""
+    times = {(record["layer"], record["form"]): record["median"] for record in records}
+    found = [times.get((op.layer, op.kind)) for op in ops]
+    return None if None in found else found
+
+
 def plot_streams(ops, records):
     """One step on two streams, drawn from the operations' tensors and the kernels' times.
 
@@ -81,34 +99,33 @@ def plot_streams(ops, records):
     ----------
     ops : sequence of Op
     records : list of dict
-        kernel_time records of the same step; without them all bars are equally long.
+        kernel_time records of the same step, in us; without them all bars are equally long.
 
     Returns
     -------
     Chart
     """
-    times = {(record["layer"], record["form"]): record["median"] for record in records}
-    measured = all((op.layer, op.kind) in times for op in ops)
-    seconds = [times[op.layer, op.kind] if measured else 1.0 for op in ops]
-    plan, whole = lay_out(ops, seconds), sum(seconds)
+    times = kernel_times(ops, records)
+    plan = lay_out(ops, times or [1.0] * len(ops))
     end = max(stop for _, _, stop in plan)
-    title = "Weight gradients run beside the input gradients"
-    title += f": {show_time(end, 'us')} instead of {show_time(whole, 'us')}" if measured else ""
+    legend = "dX input gradient, dW weight gradient"
     note = "all kernels drawn equally long: their times have not been measured on any card yet"
-    if measured:
-        note = conditions(records, "each kernel's time is that of a run of its own", runs=False)
-    chart = new_chart(2.8, title, note)
-    axes = place(chart, 1.15, 0.3, WIDTH - 1.3, 2.45)
+    if times:
+        alone = f"were each kernel alone on the card: {show_time(end, 'us')} instead of {show_time(sum(times), 'us')}"
+        note = conditions(records, alone, runs=False)
+    chart = new_chart(2.9, "Weight gradients can run beside the input gradients", f"{note}{SEPARATOR}{legend}")
+    axes = place(chart, 1.15, 0.4, WIDTH - 1.3, 2.45)
     for op, (stream, start, stop) in zip(ops, plan):
         axes.broken_barh([(start, stop - start)], (1.0 - stream, 0.7), color=_colour(op.kind), ec="white", lw=1)
         if stop - start > 0.028 * end:
             axes.text((start + stop) / 2, 1.35 - stream, f"{op.layer}  {_short(op.kind)}", rotation=90, ha="center",
-                      va="center", fontsize=7.5, color=INK)  # fmt: skip
+                      va="center", fontsize=8, color=INK)  # fmt: skip
     axes.set_yticks((1.35, 0.35), ("main stream", "side stream"), color=INK, fontsize=10)
     axes.set_xlim(0, end)
     axes.set_ylim(-0.05, 1.75)
-    axes.set_xticks([])
-    axes.set_xlabel("time", color=MUTED)
+    if not times:
+        axes.set_xticks([])
+    axes.set_xlabel("\u00b5s since the start of the step" if times else "time", color=MUTED)
     return add_list(chart, ("main stream", "side stream"), [_names(ops, plan, stream) for stream in (0, 1)])
 
 
@@ -161,6 +178,7 @@ def plot_agreement(losses, reference, bound):
     name_ends(axes, ends)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(LogLocator(numticks=6))
+    axes.yaxis.set_major_formatter(FuncFormatter(show_power))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("step", color=MUTED)
     axes.set_ylabel("gap of the loss", color=MUTED)

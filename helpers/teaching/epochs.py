@@ -14,6 +14,7 @@ from helpers import device, graphs
 from helpers.agreement import agreement_bound, check_agreement
 from helpers.benchmark import MeasurementError, summarise, time_call
 from helpers.data import synthetic
+from helpers.drawing.training_charts import kernel_times, lay_out
 from helpers.engines import make_engine
 from helpers.kernels.state import CURRENT, STATUS, STEP
 from helpers.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -29,8 +30,10 @@ from helpers.suites.workloads import Workload, make_workload
 MODES = {"copy per batch": "copy per batch", "resident": "resident", "epoch graph": "graph"}  # form: mode of the engine
 LENET = {"network": "lenet5", "dataset": "mnist", "batch_size": 128, "precision": "fp32"}
 RIGHT = "{form}: the first {steps} losses stay within the bound; they use at most {percent:.0f} % of it."
-TIMED = "{gpu}, {network}, batch {batch_size}: an epoch takes {median:,.1f} {unit} as \u201c{form}\u201d."
-BUSY = "The kernels alone would take {busy:.1f} ms, one after the other: {share:.0f} % of this epoch."
+TIMED = "{gpu}, {network}, batch {batch_size}: an epoch takes {median:,.1f} {unit} as \u201c{form}\u201d ({origin})."
+BUSY = "The kernels alone, one after the other, would take {busy:.1f} ms ({origin}): {share:.0f} % of this epoch."
+STREAMS = "A step takes {one:.1f} us on one stream and {two:.1f} us on two (this run): {gain:.1f} us less."
+DRAWN = "Were each kernel alone on the card, {gain:.1f} us would be gained; the rest goes to sharing and to waiting."
 NO_CARD = "Times need a GPU; {what} has not been measured here."
 
 
@@ -116,7 +119,7 @@ class EpochLadder:
         kernels = find_records(experiment="kernel_time", gpu=record["gpu"], **LENET) if record else []
         if kernels:
             busy = sum(kernel["median"] for kernel in kernels) * (60_000 // record["batch_size"]) / 1e3
-            say(BUSY, busy=busy, share=100 * busy / record["median"])
+            say(BUSY, kernels[0], busy=busy, share=100 * busy / record["median"])
 
 
 def host_work(engine):
@@ -161,7 +164,7 @@ def _size(extent):
 
 
 def compare_streams(engine, runs=5, most_steps=100):
-    """Print the time of a captured step on one stream and on two; on a card only.
+    """Print the time of a captured step on one stream and on two, beside what the drawing allows; on a card only.
 
     Parameters
     ----------
@@ -175,8 +178,12 @@ def compare_streams(engine, runs=5, most_steps=100):
     engine.train(0)
     for count in (1, 2):
         seconds[count] = _step_seconds(engine, count, steps, runs).median
-    say("A step takes {one:.1f} us on one stream and {two:.1f} us on two, {ratio:.2f} of it.",
-        one=1e6 * seconds[1], two=1e6 * seconds[2], ratio=seconds[2] / seconds[1])  # fmt: skip
+    one, two = 1e6 * seconds[1], 1e6 * seconds[2]
+    say(STREAMS, one=one, two=two, gain=one - two)
+    ops = engine.step.training_ops
+    times = kernel_times(ops, find_records(experiment="kernel_time", gpu=device.device_properties().name, **LENET))
+    if times:
+        say(DRAWN, gain=sum(times) - lay_out(ops, times)[-1][2])
 
 
 def _step_seconds(engine, streams, steps, runs):
@@ -203,19 +210,22 @@ def transfer_table():
     Returns
     -------
     pandas.DataFrame
-        A row a form, a column for each place and direction; None with a sentence where nothing was ever counted.
+        A row a form and place; copies and bytes in both directions. None with a sentence where none was ever counted.
     """
     records = _count_live() or find_records(experiment="transfers", **LENET)
     if not records:
         print("Not counted on any card yet: run python -m helpers.benchmark transfers.")
         return None
-    say("Counted on {gpu}.", records[0])
+    say("Counted on {gpu} ({origin}).", records[0])
     frame = pd.DataFrame(records)
-    frame["copies"] = [f"{r['median']:,.0f} ({r['bytes']:,} bytes)" if r["median"] else "0" for r in records]
     names = {"HtoD": "to the card", "DtoH": "to the host"}
-    frame["place"] = [f"{record['when']}, {names[record['direction']]}" for record in records]
-    table = frame.pivot(index="form", columns="place", values="copies").rename_axis(None, axis=1)
-    return table[[f"{when}, {way}" for when in ("before", "within", "after") for way in names.values()]]
+    frame["way"] = frame["direction"].map(names)
+    frame["epoch run as, when"] = frame["form"] + ", " + frame["when"]
+    table = frame.pivot(index="epoch run as, when", columns="way", values=["median", "bytes"])
+    table.columns = [f"{'copies' if kind == 'median' else kind} {way}" for kind, way in table]
+    order = [f"{what} {way}" for way in names.values() for what in ("copies", "bytes")]
+    rows = [f"{form}, {when}" for form in reversed(FORMS) for when in ("before", "within", "after")]
+    return table.loc[rows, order].astype(int)
 
 
 def _count_live():

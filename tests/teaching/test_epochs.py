@@ -1,6 +1,7 @@
 """An epoch taken apart: what the host does, when operations run, charts and tables from made-up records."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,15 +71,15 @@ def test_ladder_says_the_measured_time_and_the_share_of_the_kernels(problem, fou
     assert [record["form"] for record in ladder.records()] == ["resident"]
 
 
-def test_transfers_are_a_row_a_form(found, capsys):
+def test_transfers_are_a_row_a_form_and_place(found, capsys):
     for form, count in (("epoch graph", 0), ("copy per batch", 936)):
         for when in ("before", "within", "after"):
             for direction in ("HtoD", "DtoH"):
                 found.append({**BASE, "experiment": "transfers", "form": form, "when": when, "direction": direction})
                 found[-1] |= {"median": count, "bytes": 10 * count}
     table = epochs.transfer_table()
-    assert table.loc["epoch graph"].tolist() == ["0"] * 6
-    assert table.loc["copy per batch", "within, to the card"] == "936 (9,360 bytes)"
+    assert table.loc["epoch graph, within"].tolist() == [0] * 4
+    assert table.loc["copy per batch, within", ["copies to the card", "bytes to the card"]].tolist() == [936, 9360]
     found.clear()
     capsys.readouterr()
     assert epochs.transfer_table() is None and "Not counted" in capsys.readouterr().out
@@ -94,6 +95,21 @@ def test_what_needs_a_card_or_records_says_so(capsys):
     epochs.compare_streams(None)
     assert epochs.show(None, [], "a thing") is None
     assert capsys.readouterr().out.count("measured") == 2
+
+
+def test_measured_streams_stand_beside_the_drawn_ones(found, monkeypatch, capsys):
+    found += kernel_records()
+    monkeypatch.setattr(epochs.device, "gpu_available", lambda: True)
+    monkeypatch.setattr(epochs.device, "device_properties", lambda: SimpleNamespace(name="card"))
+    monkeypatch.setattr(
+        epochs, "_step_seconds", lambda engine, streams, *_: SimpleNamespace(median=(70 - streams) / 1e6)
+    )
+    step = SimpleNamespace(training_ops=OPS)
+    epochs.compare_streams(SimpleNamespace(steps_per_epoch=5, train=lambda epoch: None, step=step))
+    drawn = 2.0 * len(OPS) - lay_out(OPS, [2.0] * len(OPS))[-1][2]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "69.0 us on one stream and 68.0 us on two (this run): 1.0 us less" in said
+    assert f"{drawn:.1f} us would be gained" in said
 
 
 @pytest.mark.parametrize("name", ["order", "streams", "streams, measured", "agreement"])

@@ -90,8 +90,8 @@ def multiplier(p, a_factor, b_factor, finish):
         for e in range(cuda.threadIdx.x, OUTPUTS, THREADS):
             row, column, exists = place(e)
             if exists:
-                index = row * p.n + column
-                out[index] = finish(total(e), extra, index, column)
+                value, index = total(e), row * p.n + column  # in this order: the index waits in no register
+                out[index] = finish(value, extra, index, column)
 
     return multiply
 

@@ -75,7 +75,7 @@ class Product(NamedTuple):
         return {"grid": (self.blocks, 1, 1), "block": (self.threads, 1, 1), "shared_bytes": self.shared_bytes}
 
 
-def multiplier(p, a_factor, b_factor, finish):
+def matrix_multiplier(p, a_factor, b_factor, finish):
     """Device function multiply(out, a, b, extra), the whole work of a block: each output is finished and written.
 
     `p` is a Product; the Factors say how a[i, r] and b[r, j] lie in the flat arrays. The device function

@@ -9,6 +9,7 @@ import numpy as np
 
 from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import load4, quotient, remainder, store4
+from helpers.unroll import registers, tile_of, unroll, unrolled
 
 
 def ceil(a, b):
@@ -55,34 +56,12 @@ def make_box(planes, rows, columns, shape, tile, step, padding, threads):
     return Box(planes, rows, vectors * quad, quad, flat, vectors, lanes, steps, together, loads)
 
 
-def vector(n, aligned):
-    """Device function (array, index) -> n floats from there on, by 128-bit loads where `aligned`."""
-    step = 4 if aligned and n >= 4 else 1
-    rest = vector(n - step, aligned) if n > step else None
-
-    if step == 4:
-
-        @device_function
-        def head(array, index):
-            return load4(array, index)
-    else:
-
-        @device_function
-        def head(array, index):
-            return (array[index],)
-
-    @device_function
-    def take(array, index):
-        return head(array, index) + rest(array, index + step)
-
-    return take if rest else head
-
-
 def mover(shape, tile, box):
     """Device functions that move this thread's share of a box: `read` to registers, `put` to shared memory.
 
-    read(tensor, wanted, n, d, h, w, channel) -> one 4-tuple a load, of the box that starts there; zeros outside the
-    tensor and where not `wanted`; of single floats only the first of four counts. put(shared, there, vectors).
+    read(tensor, wanted, n, d, h, w, channel) -> vectors: four floats a load, of the box that starts there, zeros
+    outside the tensor and where not `wanted`; of single floats only the first of four counts.
+    put(shared, there, vectors).
 
     Parameters
     ----------
@@ -92,43 +71,29 @@ def mover(shape, tile, box):
         Channels of the box.
     box : Box
     """
-    place = _placer(box)
-    return _all_reads(_reader(shape, tile, box, place), box.loads), _all_puts(_putter(box, place), box.loads)
-
-
-def _all_reads(read, loads, i=0):
-    """Device function: the tuple of reads i, i + 1, ... below `loads`."""
-    rest = _all_reads(read, loads, i + 1) if i + 1 < loads else None
+    place, loads = _placer(box), box.loads
+    read_one, put_one = _reader(shape, tile, box, place), _putter(box, place)
 
     @device_function
-    def one(tensor, wanted, n, d, h, w, channel):
-        return (read(tensor, i, wanted, n, d, h, w, channel),)
+    @unrolled
+    def read(tensor, wanted, n, d, h, w, channel):
+        v = registers(loads, 4)
+        for i in unroll(loads):
+            v[i, 0], v[i, 1], v[i, 2], v[i, 3] = read_one(tensor, i, wanted, n, d, h, w, channel)
+        return v
 
     @device_function
-    def several(tensor, wanted, n, d, h, w, channel):
-        return one(tensor, wanted, n, d, h, w, channel) + rest(tensor, wanted, n, d, h, w, channel)
+    @unrolled
+    def put(shared, there, vectors):
+        v = tile_of(vectors, loads, 4)
+        for i in unroll(loads):
+            put_one(shared, there, i, v[i, 0], v[i, 1], v[i, 2], v[i, 3])
 
-    return several if rest else one
-
-
-def _all_puts(put, loads, i=0):
-    """Device function: puts i, i + 1, ... below `loads`."""
-    rest = _all_puts(put, loads, i + 1) if i + 1 < loads else None
-
-    @device_function
-    def one(shared, there, vectors):
-        put(shared, there, i, vectors[i])
-
-    @device_function
-    def several(shared, there, vectors):
-        one(shared, there, vectors)
-        rest(shared, there, vectors)
-
-    return several if rest else one
+    return read, put
 
 
 def _placer(box):
-    """Device function (load) -> row and vector of the row that this thread moves, and whether there is one."""
+    """Device function (i) -> row and vector of the row that this thread moves in load i, and whether there is one."""
     ROWS = box.planes * box.rows
 
     @device_function
@@ -146,14 +111,14 @@ def _putter(box, place):
     """Device function: write the vector of load `i` to its place in the box that starts at `there`."""
 
     @device_function
-    def put(shared, there, i, values):
+    def put(shared, there, i, a, b, c, d):
         row, vector, exists = place(i)
         if exists:
             index = there + row * box.pitch + box.quad * vector
             if box.quad == 4:
-                store4(shared, index, values[0], values[1], values[2], values[3])
+                store4(shared, index, a, b, c, d)
             else:
-                shared[index] = values[0]
+                shared[index] = a
 
     return put
 

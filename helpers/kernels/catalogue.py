@@ -1,6 +1,7 @@
-"""The production kernel of each operation by name: the one place where an operation meets its implementation.
+"""Catalogue of the production kernels, by operation: the one place where an operation meets its implementation.
 
-An engine asks `make_kernel`; a reader's own factory of the same form replaces an entry by name.
+An engine asks `make_kernel`; a reader's own factory of the same form replaces an entry by name. Must not learn how a
+kernel works or who launches it.
 """
 
 from helpers.kernels import (

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.intrinsics import narrow, quotient, remainder, shared_ints, store4
+from helpers.kernels.intrinsics import narrow, pointer, quotient, remainder, shared_ints, store4
 from helpers.kernels.quads import quad_loader
+from helpers.unroll import registers, tile_of, unroll, unrolled
 
 ZERO = np.float32(0.0)
+FIRST_LOADS = 8  # enough to hide most of the latency, few enough for the registers that the sums leave
 
 
 class Staging(NamedTuple):
@@ -172,3 +174,56 @@ def flipped_weight_staging(layout):
         scatter(shared, at, channel, a, b, c, d)
 
     return staging(layout.weight_units, quad_loader(channels), find, place)
+
+
+def mover(layout, steps):
+    """Device functions that bring one round into shared memory in `steps` parts, a thread's share of each at once.
+
+    fetch(x, w, z, filter, turn, step) -> pieces : reads part `step` of round `turn`; z of the patch's first plane.
+    put(shared, step, pieces) : writes it.
+    """
+    fetch_patch, put_patch = patch_staging(layout)
+    fetch_weights, put_weights = (flipped_weight_staging if layout.sums.transposed else weight_staging)(layout)
+    threads, first_weight = layout.tile.threads, layout.tile.channels * layout.plane
+    patch_parts = -(-layout.patch_units // (threads * steps))
+    weight_parts = -(-layout.weight_units // (threads * steps))
+    parts = patch_parts + weight_parts
+
+    @device_function
+    @unrolled
+    def fetch(x, w, z, k, turn, step):
+        p = registers(parts, 4)
+        for i in unroll(patch_parts):
+            unit = (step * patch_parts + i) * threads + cuda.threadIdx.x
+            p[i, 0], p[i, 1], p[i, 2], p[i, 3] = fetch_patch(x, z, turn, unit)
+        for i in unroll(patch_parts, parts):
+            unit = (step * weight_parts + i - patch_parts) * threads + cuda.threadIdx.x
+            p[i, 0], p[i, 1], p[i, 2], p[i, 3] = fetch_weights(w, k, turn, unit)
+        return p
+
+    @device_function
+    @unrolled
+    def put(shared, step, pieces):
+        p = tile_of(pieces, parts, 4)
+        for i in unroll(patch_parts):
+            unit = (step * patch_parts + i) * threads + cuda.threadIdx.x
+            put_patch(shared, unit, p[i, 0], p[i, 1], p[i, 2], p[i, 3])
+        for i in unroll(patch_parts, parts):
+            unit = (step * weight_parts + i - patch_parts) * threads + cuda.threadIdx.x
+            put_weights(pointer(shared, first_weight), unit, p[i, 0], p[i, 1], p[i, 2], p[i, 3])
+
+    return fetch, put
+
+
+def filler(layout):
+    """Device function fill(shared, x, w, z, filter): the first round, FIRST_LOADS loads in flight a thread."""
+    units = layout.patch_units + layout.weight_units
+    steps = -(-units // (layout.tile.threads * FIRST_LOADS))
+    fetch, put = mover(layout, steps)
+
+    @device_function
+    def fill(shared, x, w, z, k):
+        for step in range(steps):
+            put(shared, step, fetch(x, w, z, k, 0, step))
+
+    return fill

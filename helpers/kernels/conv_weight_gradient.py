@@ -9,9 +9,10 @@ import numpy as np
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
-from helpers.kernels.boxes import ceil, mover, vector
+from helpers.kernels.boxes import ceil, mover
 from helpers.kernels.conv_weight_tiling import choose, dy_box, x_box
 from helpers.kernels.intrinsics import quotient, remainder, shared_floats
+from helpers.kernels.vectors import vector_loader
 from helpers.unroll import registers, unroll, unrolled
 
 
@@ -84,7 +85,7 @@ def _body(geometry, batch, g):
     FLOATS, WINDOW = X.floats + dy_box(g, geometry).floats, (g.run - 1) * SW + KW
     BOXES, BUFFERS = g.boxes(geometry, batch), g.buffers(geometry, batch)
     SHARE = ceil(BOXES, g.splits)
-    load_x, load_dy = vector(C, C % 4 == 0 and X.pitch % 4 == 0), vector(K, K % 4 == 0)
+    load_x, load_dy = vector_loader(C, C % 4 == 0 and X.pitch % 4 == 0), vector_loader(K, K % 4 == 0)
     (fetch, stash), role, place = _staging(geometry, batch, g), _role(geometry, g), _place(geometry, g)
     (add_bias, write_bias), write_taps = _bias(geometry, g), _taps(geometry, g)
 
@@ -135,18 +136,14 @@ def _body(geometry, batch, g):
 def _place(geometry, g):
     """Device function (slice, pass) -> offset of a run in the input box and in the dy box, and whether it exists."""
     (_, SH, SW), POSITIONS, (TILE_C, TILE_K) = geometry.stride, g.rows * g.runs, g.tile
-    X_PITCH, DY_PITCH, STEP, EVEN = (
-        x_box(g, geometry).pitch,
-        g.run * g.runs * TILE_K,
-        g.slices // g.runs,
-        g.slices % g.runs,
-    )
+    X_PITCH, DY_PITCH = x_box(g, geometry).pitch, g.run * g.runs * TILE_K
+    STEP, EVEN = g.slices // g.runs, g.slices % g.runs == 0
 
     @device_function
     def place(part, i):
         position = part + i * g.slices
         row, run = quotient(position, g.runs), remainder(position, g.runs)
-        if EVEN == 0:  # a thread's runs lie one below the other
+        if EVEN:  # a thread's runs lie one below the other
             row, run = quotient(part, g.runs) + i * STEP, remainder(part, g.runs)
         column = run * g.run
         return row * SH * X_PITCH + column * SW * TILE_C, row * DY_PITCH + column * TILE_K, position < POSITIONS

@@ -1,7 +1,7 @@
 """The dense layer's three kernels: forward with bias and ReLU, input gradient with mask, weight gradient.
 
-All three are the product of matrix_product.py with an epilogue of their own; dense_tiling.py cuts it. Must not learn
-about the operations around them.
+All three are the product of matrix_product.py, each with its own finish of a sum; dense_tiling.py cuts it. Must not
+learn about the operations around them.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from helpers.device import device_function
 from helpers.kernels import dense_tiling
 from helpers.kernels.base import Kernel
-from helpers.kernels.matrix_product import multiplier
+from helpers.kernels.matrix_product import matrix_multiplier
 
 ZERO = np.float32(0.0)
 
@@ -33,7 +33,7 @@ def dense_forward(op, batch, tiling=None):
         value = total + b[k]
         return ZERO if RELU and value < ZERO else value
 
-    multiply = multiplier(p, *factors, activate)
+    multiply = matrix_multiplier(p, *factors, activate)
 
     def body(y, x, w, b):
         multiply(y, x, w, b)
@@ -53,7 +53,7 @@ def dense_input_gradient(op, batch, tiling=None):
     def pass_back(total, mask, index, c):
         return ZERO if MASKED and not mask[index] > ZERO else total
 
-    multiply = multiplier(p, *factors, pass_back)
+    multiply = matrix_multiplier(p, *factors, pass_back)
 
     def body(dx, dy, w, mask):
         multiply(dx, dy, w, mask)
@@ -72,7 +72,7 @@ def dense_weight_gradient(op, batch, tiling=None):
     def keep(total, unused, index, k):
         return total
 
-    multiply = multiplier(p, *factors, keep)
+    multiply = matrix_multiplier(p, *factors, keep)
 
     def body(gradient, x, dy):
         multiply(gradient, x, dy, dy)

@@ -75,7 +75,7 @@ class Product(NamedTuple):
         return {"grid": (self.blocks, 1, 1), "block": (self.threads, 1, 1), "shared_bytes": self.shared_bytes}
 
 
-def multiplier(p, a_factor, b_factor, finish):
+def matrix_multiplier(p, a_factor, b_factor, finish):
     """Device function multiply(out, a, b, extra), the whole work of a block: each output is finished and written.
 
     `p` is a Product; the Factors say how a[i, r] and b[r, j] lie in the flat arrays. The device function
@@ -90,8 +90,8 @@ def multiplier(p, a_factor, b_factor, finish):
         for e in range(cuda.threadIdx.x, OUTPUTS, THREADS):
             row, column, exists = place(e)
             if exists:
-                index = row * p.n + column
-                out[index] = finish(total(e), extra, index, column)
+                value, index = total(e), row * p.n + column  # in this order: the index waits in no register
+                out[index] = finish(value, extra, index, column)
 
     return multiply
 

@@ -91,8 +91,8 @@ def _tile_shape(g):
 def _forward(g, width, cells):
     """Body: a thread takes the maximum or the average of one window."""
     maximum, taps, load, store = g.mode == "max", prod(g.window), vector_loader(width), vector_storer(width)
-    locate, read = windows.make_locate(g.out_shape, width), windows.make_read(g, windows.is_padded(g))
-    count, start = windows.make_count(g), LOWEST if maximum else ZERO
+    locate, find_cell = windows.cell_locator(g.out_shape, width), windows.cell_finder(g, windows.is_padded(g))
+    count, start = windows.cell_counter(g), LOWEST if maximum else ZERO
 
     @unrolled
     def body(y, winner, x):
@@ -104,7 +104,7 @@ def _forward(g, width, cells):
             for v in unroll(width):
                 result[v], where[v] = start, 0
             for tap in unroll(taps):
-                at, real = read(n, d, h, w, c, tap)
+                at, real = find_cell(n, d, h, w, c, tap)
                 if real:
                     value = load(x, at)
                     for v in unroll(width):
@@ -127,7 +127,7 @@ def _tiles(g, width, cells, masked):
     maximum, taps, load, store = g.mode == "max", prod(g.window), vector_loader(width), vector_storer(width)
     (depth, height, breadth, channels), share = g.out_shape, np.float32(1.0 / taps)
     whole = _tile_shape(g) == g.out_shape
-    locate, read = windows.make_locate(_tile_shape(g), width), windows.make_read(g, not whole)
+    locate, find_cell = windows.cell_locator(_tile_shape(g), width), windows.cell_finder(g, not whole)
     gate_window, gate_cell = gater(width, masked and maximum), gater(width, masked and not maximum)
 
     @unrolled
@@ -149,7 +149,7 @@ def _tiles(g, width, cells, masked):
                     else:
                         gradient[v] = value[v] * share
             for tap in unroll(taps):
-                to, real = read(n, d, h, w, c, tap)
+                to, real = find_cell(n, d, h, w, c, tap)
                 if real:
                     for v in unroll(width):
                         cell[v] = gradient[v] if not maximum or where[v] == tap else ZERO
@@ -161,8 +161,8 @@ def _tiles(g, width, cells, masked):
 def _gather(g, width, cells, masked):
     """Body: a thread adds up what one cell gets from the windows that cover it."""
     maximum, load, store = g.mode == "max", vector_loader(width), vector_storer(width)
-    covering, reader, count = prod(windows.covering_windows(g)), windows.make_reader(g), windows.make_count(g)
-    locate = windows.make_locate(g.in_shape, width)
+    covering, find_window, count = prod(windows.covering_windows(g)), windows.window_finder(g), windows.cell_counter(g)
+    locate = windows.cell_locator(g.in_shape, width)
     gate_window, gate_cell = gater(width, masked and maximum), gater(width, masked and not maximum)
 
     @unrolled
@@ -174,7 +174,7 @@ def _gather(g, width, cells, masked):
             for v in unroll(width):
                 total[v] = ZERO
             for number in unroll(covering):
-                at, tap, real = reader(n, d, h, w, c, number)
+                at, tap, real = find_window(n, d, h, w, c, number)
                 if real:
                     value = gate_window(load(dy, at), mask, at)
                     for v in unroll(width):

@@ -14,7 +14,7 @@ def is_padded(geometry):
     return any(before > 0 or (outs - 1) * step + window > size for size, outs, window, step, before in axes)
 
 
-def make_locate(shape, width):
+def cell_locator(shape, width):
     """Device function: (n, d, h, w, first channel) of vector i of a batch of images of `shape`."""
     _, height, breadth, channels = shape
     vectors, depth = channels // width, shape[0]
@@ -29,18 +29,18 @@ def make_locate(shape, width):
     return locate
 
 
-def make_read(geometry, guarded):
+def cell_finder(geometry, guarded):
     """Device function: the index of cell `tap` of window (d, h, w), and whether that cell exists (`guarded`: asked)."""
     depth, height, breadth, channels = geometry.in_shape
     (_, kh, kw), (sd, sh, sw), (pd, ph, pw) = geometry.window, geometry.stride, geometry.padding
 
     @device_function
-    def read(n, d, h, w, c, tap):
+    def find_cell(n, d, h, w, c, tap):
         i, j, k = d * sd - pd + tap // (kh * kw), h * sh - ph + tap // kw % kh, w * sw - pw + tap % kw
         real = not guarded or (0 <= i < depth and 0 <= j < height and 0 <= k < breadth)
         return (((n * depth + i) * height + j) * breadth + k) * channels + c, real
 
-    return read
+    return find_cell
 
 
 def covering_windows(geometry):
@@ -48,7 +48,7 @@ def covering_windows(geometry):
     return tuple(-(-window // step) for window, step in zip(geometry.window, geometry.stride))
 
 
-def make_reader(geometry):
+def window_finder(geometry):
     """Device function: the `number`-th window that may read cell (d, h, w).
 
     Returns the window's index in the output, the cell's place (tap) in it, and whether there is such a window.
@@ -57,21 +57,21 @@ def make_reader(geometry):
     (kd, kh, kw), (sd, sh, sw), (pd, ph, pw) = geometry.window, geometry.stride, geometry.padding
 
     @device_function
-    def reader(n, d, h, w, c, number):
+    def find_window(n, d, h, w, c, number):
         i = quotient(d + pd, sd) - number // (ch * cw)
         j, k = quotient(h + ph, sh) - number // cw % ch, quotient(w + pw, sw) - number % cw
         a, b, e = d + pd - i * sd, h + ph - j * sh, w + pw - k * sw
         real = 0 <= i < depth and 0 <= j < height and 0 <= k < breadth and a < kd and b < kh and e < kw
         return (((n * depth + i) * height + j) * breadth + k) * channels + c, (a * kh + b) * kw + e, real
 
-    return reader
+    return find_window
 
 
-def make_count(geometry):
+def cell_counter(geometry):
     """Device function: real cells of the window whose output index is `at`."""
     (depth, height, breadth, _), shape = geometry.in_shape, geometry.out_shape
     (kd, kh, kw), (sd, sh, sw), (pd, ph, pw) = geometry.window, geometry.stride, geometry.padding
-    locate, padded = make_locate(shape, 1), is_padded(geometry)
+    locate, padded = cell_locator(shape, 1), is_padded(geometry)
 
     @device_function
     def extent(o, window, step, before, size):

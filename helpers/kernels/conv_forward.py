@@ -65,7 +65,7 @@ def production(op, batch, multiprocessors=132):
     return conv_forward(op, batch, choose_tile(Correlation.forward(op.geometry, batch), multiprocessors))
 
 
-def VARIANTS(op, batch):
+def variants(op, batch):
     """Kernels with other tiles, the production one first, for timing."""
     sums = Correlation.forward(op.geometry, batch)
     return [conv_forward(op, batch, tile) for tile in neighbours(sums, choose_tile(sums))]

@@ -78,7 +78,7 @@ def production(op, batch, multiprocessors=132):
     return conv_input_gradient(op, batch, choose_tile(Correlation.input_gradient(op.geometry, batch), multiprocessors))
 
 
-def VARIANTS(op, batch):
+def variants(op, batch):
     """Kernels with other tiles, the production one first, for timing."""
     sums = Correlation.input_gradient(op.geometry, batch)
     return [conv_input_gradient(op, batch, tile) for tile in neighbours(sums, choose_tile(sums))]

@@ -80,7 +80,7 @@ def production(op, batch, multiprocessors=132):
     return conv_pool_forward(op, batch, tile)
 
 
-def VARIANTS(op, batch):
+def variants(op, batch):
     """Kernels with other tiles, the production one first, for timing."""
     sums = pooled_sums(op, batch)
     return [conv_pool_forward(op, batch, t) for t in neighbours(sums, choose_tile(sums, window=op.pool.window[1:]))]

@@ -68,6 +68,6 @@ def production(op, batch, shape):
     return load_batch(op, batch, shape)
 
 
-def VARIANTS(op, batch, shape):
+def variants(op, batch, shape):
     """Other tilings worth timing."""
     return [load_batch(op, batch, shape, p, t) for p, t in ((1, 256), (2, 256), (4, 128), (8, 128))]

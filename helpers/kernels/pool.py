@@ -69,7 +69,7 @@ def production(op, batch):
     return {"pool_forward": pool_forward, "pool_input_gradient": pool_input_gradient}[op.kind](op, batch)
 
 
-def VARIANTS(op, batch):
+def variants(op, batch):
     """Other tilings worth timing."""
     if op.kind == "pool_forward":
         return [pool_forward(op, batch, threads) for threads in (64, 256)]

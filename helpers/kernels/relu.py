@@ -53,7 +53,7 @@ def production(op, batch, shape):
     return {"relu_forward": relu_forward, "relu_input_gradient": relu_input_gradient}[op.kind](op, batch, shape)
 
 
-def VARIANTS(op, batch, shape):
+def variants(op, batch, shape):
     """Other tilings worth timing."""
     factory = {"relu_forward": relu_forward, "relu_input_gradient": relu_input_gradient}[op.kind]
     return [factory(op, batch, shape, threads) for threads in (128, 512)]

@@ -100,7 +100,7 @@ def production(op, batch, shape):
     return thread_a_sample(op, batch, classes) if classes <= FEW_CLASSES else block_a_sample(op, batch, classes)
 
 
-def VARIANTS(op, batch, shape):
+def variants(op, batch, shape):
     """Other tilings worth timing."""
     (classes,) = shape
     wide = [block_a_sample(op, batch, classes, threads) for threads in (32, 256)]

@@ -166,7 +166,7 @@ def production(op, batch, segments, momentum):
     return update(op, batch, segments, momentum)
 
 
-def VARIANTS(op, batch, segments, momentum):
+def variants(op, batch, segments, momentum):
     """Other tilings worth timing."""
     tilings = ((4, 256), (16, 256), (4, 128), (8, 128), (8, 512))
     return [update(op, batch, segments, momentum, ahead, threads) for ahead, threads in tilings]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.compiler import launch
-from helpers.kernels.conv_forward import VARIANTS, conv_forward, production
+from helpers.kernels.conv_forward import conv_forward, production, variants
 from helpers.kernels.conv_tile import Tile
 from tests.kernels.conv_cases import CASES, assert_close, case_op, conv_op, forward, poisoned, values
 
@@ -63,7 +63,7 @@ def test_production_fills_the_card(shape, filters, multiprocessors):
     kernel = production(op, 128, multiprocessors)
     assert kernel.grid[0] >= multiprocessors * 3 // 4
     assert kernel.shared_bytes <= 48 * 1024
-    assert len(VARIANTS(op, 128)) > 3
+    assert len(variants(op, 128)) > 3
 
 
 def test_channels_that_split_vectors_are_refused():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.compiler import launch
-from helpers.kernels.conv_input_gradient import VARIANTS, conv_input_gradient, production
+from helpers.kernels.conv_input_gradient import conv_input_gradient, production, variants
 from helpers.kernels.conv_tile import Tile
 from tests.kernels.conv_cases import CASES, assert_close, case_op, conv_op, input_gradient, poisoned, values
 
@@ -40,7 +40,7 @@ def test_teams_share_the_channels():
 def test_production_tile_agrees_with_sums():
     op = conv_op((1, 6, 6, 3), (1, 3, 3), 6, padding=("valid", "same", "same"))
     run(production(op, 2), op, 2)
-    assert len(VARIANTS(op, 2)) > 1
+    assert len(variants(op, 2)) > 1
 
 
 @pytest.mark.assemble

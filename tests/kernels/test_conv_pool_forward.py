@@ -5,7 +5,7 @@ import pytest
 
 from helpers.architectures import lenet5, tiny, vgg_small
 from helpers.compiler import launch
-from helpers.kernels.conv_pool_forward import VARIANTS, conv_pool_forward, production
+from helpers.kernels.conv_pool_forward import conv_pool_forward, production, variants
 from helpers.kernels.conv_tile import Tile
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from tests.kernels.conv_cases import assert_close, conv_op, forward, max_pool, poisoned, values
@@ -44,7 +44,7 @@ def test_pooled_forward_agrees_with_sums(name):
 def test_production_tile_agrees_with_sums():
     op = conv_op((1, 7, 6, 3), (1, 3, 3), 6, padding=SAME, activation="relu", pool=(3, 3))
     run(production(op, 2), op, 2)
-    assert len(VARIANTS(op, 2)) > 1
+    assert len(variants(op, 2)) > 1
 
 
 @pytest.mark.parametrize("network, joined", [(lenet5(), 2), (vgg_small(), 3), (tiny(), 1)])

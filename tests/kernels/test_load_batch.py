@@ -6,7 +6,7 @@ import pytest
 from helpers.assembly import resources
 from helpers.compiler import launch
 from helpers.kernels import state as words
-from helpers.kernels.load_batch import VARIANTS, load_batch, production
+from helpers.kernels.load_batch import load_batch, production, variants
 from helpers.lowering import Op
 from helpers.order import sample_order
 
@@ -54,6 +54,6 @@ def test_last_partial_batch_repeats_the_last_sample():
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
 def test_no_spill(shape, capability):
-    for kernel in [production(OP, 128, shape), *VARIANTS(OP, 128, shape)[:1]]:
+    for kernel in [production(OP, 128, shape), *variants(OP, 128, shape)[:1]]:
         used = resources(kernel, capability)
         assert used.stack_bytes == used.spill_bytes == 0

@@ -5,7 +5,7 @@ import pytest
 
 from helpers.assembly import resources
 from helpers.compiler import launch
-from helpers.kernels.relu import VARIANTS, production, relu_forward, relu_input_gradient
+from helpers.kernels.relu import production, relu_forward, relu_input_gradient, variants
 from helpers.lowering import Op
 
 FORWARD, GRADIENT = Op("relu_forward", "relu1", (), ()), Op("relu_input_gradient", "relu1", (), ())
@@ -35,6 +35,6 @@ def test_forward_keeps_nan():
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
 @pytest.mark.parametrize("op", [FORWARD, GRADIENT], ids=lambda op: op.kind)
 def test_no_spill(op, capability):
-    for kernel in [production(op, 2, (3, 3, 4)), production(op, 1, (3, 3, 3)), *VARIANTS(op, 2, (3, 3, 4))]:
+    for kernel in [production(op, 2, (3, 3, 4)), production(op, 1, (3, 3, 3)), *variants(op, 2, (3, 3, 4))]:
         used = resources(kernel, capability)
         assert used.stack_bytes == used.spill_bytes == 0

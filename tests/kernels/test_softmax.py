@@ -6,7 +6,7 @@ import pytest
 from helpers.assembly import resources
 from helpers.compiler import launch
 from helpers.kernels import state as words
-from helpers.kernels.softmax import VARIANTS, block_a_sample, production, thread_a_sample
+from helpers.kernels.softmax import block_a_sample, production, thread_a_sample, variants
 from helpers.lowering import Op
 
 OP = Op("softmax_cross_entropy", "loss", (), ())
@@ -83,6 +83,6 @@ def test_production_chooses_by_the_number_of_classes():
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
 @pytest.mark.parametrize("classes", [10, 32, 1000])
 def test_no_spill(classes, capability):
-    for kernel in [production(OP, 128, (classes,)), *VARIANTS(OP, 128, (classes,))[:1]]:
+    for kernel in [production(OP, 128, (classes,)), *variants(OP, 128, (classes,))[:1]]:
         used = resources(kernel, capability)
         assert used.stack_bytes == used.spill_bytes == 0

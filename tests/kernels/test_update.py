@@ -6,7 +6,7 @@ import pytest
 from helpers.assembly import resources
 from helpers.compiler import launch
 from helpers.kernels import state as words
-from helpers.kernels.update import VARIANTS, collect_metrics, production, update
+from helpers.kernels.update import collect_metrics, production, update, variants
 from helpers.lowering import Op
 from helpers.network import Parameter
 
@@ -101,7 +101,7 @@ def test_collect_metrics_counts_existing_samples(samples, counted):
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
 def test_no_spill(capability):
     segments, size, _ = segments_of([(156, 132), (2416, 132), (30840, 4), (10164, 2), (850, 1)])
-    kernels = [f(op_of(size), 128, segments, 0.9) for f in (production, lambda *a: VARIANTS(*a)[1])]
+    kernels = [f(op_of(size), 128, segments, 0.9) for f in (production, lambda *a: variants(*a)[1])]
     for kernel in [*kernels, collect_metrics(op_of(size), 128)]:
         used = resources(kernel, capability)
         assert used.stack_bytes == used.spill_bytes == 0

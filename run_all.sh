@@ -46,8 +46,17 @@ install() { # install FILE... -- adds what this machine's driver needs; Colab ke
     "$python" -m pip install -qq ${*/#/-r } $extra
 }
 
+test_on_cores() { # test_on_cores PYTHON [pytest options] -- in several processes where pytest-xdist is installed
+    local options=""
+    if "$1" -c 'import xdist' 2>/dev/null; then
+        options="-n auto --maxprocesses 4 --dist worksteal"
+    fi
+    # shellcheck disable=SC2086
+    "$1" -m pytest $options "${@:2}"
+}
+
 assemble() { # assemble PYTHON -- kernels are compiled for the T4 and the H100 without a card, outside the simulator
-    NUMBA_ENABLE_CUDASIM=0 "$1" -m pytest -m assemble
+    NUMBA_ENABLE_CUDASIM=0 test_on_cores "$1" -m assemble
 }
 
 assemble_with_colab_versions() { # the same in an environment with the packages that Colab brings
@@ -85,7 +94,10 @@ case "$command" in
         fi
         assemble_with_colab_versions
         assemble "$python"
-        exec "$python" -m pytest -m "not assemble"
+        if "$python" -c 'from helpers.startup import card_name; raise SystemExit(card_name() is None)'; then
+            exec "$python" -m pytest -m "not assemble" # one process: the tests share the card
+        fi
+        test_on_cores "$python" -m "not assemble"
         ;;
     repository) exec "$python" -m helpers.chain repository "${1:?usage: ./run_all.sh repository URL}" ;;
     clear-cache) exec "$python" -m helpers.compiler clear ;;

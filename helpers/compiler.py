@@ -14,6 +14,7 @@ import sys
 import tempfile
 import types as python_types
 from importlib.metadata import version
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +73,7 @@ def kernel_key(kernel, capability, card=None):
     """Hexadecimal cache key of a kernel compiled for `capability` and assembled for the capability of `card`."""
     parts = [
         card or capability,
-        *(
-            "ptx-1",
-            source_digest(kernel.body),
-            repr(kernel.arguments),
-            kernel.threads,
-            kernel.blocks_per_multiprocessor,
-        ),
+        *(source_digest(kernel.body), repr(kernel.arguments), kernel.threads, kernel.blocks_per_multiprocessor),
         *(capability, sys.version_info[:2], np.__version__, version("numba"), version("numba-cuda")),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
@@ -129,21 +124,25 @@ class Launchable:
         call(self._driver.cuLaunchKernel, self._function, *shape, stream.handle if stream else 0, parameters, 0)
 
 
-class _Simulated:
-    """A kernel in Numba's simulator, called like a Launchable."""
+class _Interpreted:
+    """A kernel without a card, called like a Launchable: its Python body runs on checked arrays (tracing/execution.py).
+
+    What has no stand-in on the CPU is refused in one sentence; Numba's own simulator is a second executor for tests.
+    """
 
     def __init__(self, kernel):
-        self.kernel, self.registers = kernel, 0
-        self._jitted = cuda.jit(getattr(kernel.body, "py_func", kernel.body))
+        from helpers.tracing.execution import Execution
+
+        self.kernel, self.registers, self._run = kernel, 0, Execution(kernel)
 
     def __call__(self, *arrays, stream=None):
-        self._jitted[self.kernel.grid, self.kernel.block, 0, self.kernel.shared_bytes](*arrays)
+        self._run(*arrays)
 
 
 def load(kernels):
     """Launchables of `kernels`, in order; what the cache lacks is compiled, many at a time."""
     if SIMULATOR:
-        return [_Simulated(kernel) for kernel in kernels]
+        return [_Interpreted(kernel) for kernel in kernels]
     capability, card = device.capability(), device.device_properties().capability
     keys = [kernel_key(kernel, capability, card) for kernel in kernels]
     found = dict(zip(keys, kernels))
@@ -188,30 +187,54 @@ def _compile_many(kernels, capability):
     workers = min(len(kernels), os.cpu_count() or 1, 16)
     if workers < 3 or not hasattr(os, "fork"):
         return {key: compile_ptx(kernel, capability) for key, kernel in kernels.items()}
-    context = multiprocessing.get_context("fork")  # bodies are closures: only a forked child has them
-    queue, keys = context.Queue(), list(kernels)
-
-    def work(share):
-        for key in share:
-            try:
-                queue.put((key, compile_ptx(kernels[key], capability), None))
-            except CompileError as error:
-                queue.put((key, None, str(error)))
-
-    processes = [context.Process(target=work, args=(keys[i::workers],), daemon=True) for i in range(workers)]
-    for process in processes:
-        process.start()
-    results = {}
+    keys, processes, shares, results = list(kernels), {}, {}, {}
+    for share in (keys[i::workers] for i in range(workers)):
+        receiver, process = _fork_compiler([kernels[key] for key in share], capability)
+        processes[receiver], shares[receiver] = process, share
     try:
-        for _ in keys:
-            key, ptx, error = queue.get(timeout=300)
-            if error:
-                raise CompileError(error)
-            results[key] = ptx
+        while shares:
+            for receiver in wait(shares):
+                key = shares[receiver].pop(0)
+                results[key] = _receive(receiver, processes[receiver], kernels[key])
+                if not shares[receiver]:
+                    del shares[receiver]
     finally:
-        for process in processes:
+        for process in processes.values():
             process.terminate()
     return results
+
+
+def _fork_compiler(kernels, capability):
+    """(connection, process) of a child that compiles `kernels` and sends (PTX, None) or (None, words) of each."""
+    context = multiprocessing.get_context("fork")  # bodies are closures: only a forked child has them
+    receiver, sender = context.Pipe(duplex=False)
+
+    def work():
+        for kernel in kernels:
+            try:
+                sender.send((compile_ptx(kernel, capability), None))
+            except CompileError as error:
+                sender.send((None, str(error)))
+
+    process = context.Process(target=work, daemon=True)
+    process.start()
+    sender.close()  # before the next fork: the child alone holds it, so its death ends the connection
+    return receiver, process
+
+
+def _receive(receiver, process, kernel):
+    """PTX of `kernel` from the child that compiles it."""
+    try:
+        ptx, words = receiver.recv()
+    except EOFError:
+        process.join()
+        raise CompileError(
+            f"the process that compiled {kernel.operation} died with exit code {process.exitcode}; if it was killed "
+            "for memory (-9), close other programs, then try again"
+        ) from None
+    if words:
+        raise CompileError(words)
+    return ptx
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The card: properties, memory, streams, events and graphs, through the CUDA driver.
 
 The one module that imports numba.cuda; kernels do `from helpers.device import cuda`. Without a GPU and with
-NUMBA_ENABLE_CUDASIM=1 the same names serve Numba's simulator: arrays are then NumPy arrays and nothing is captured.
+NUMBA_ENABLE_CUDASIM=1 arrays are NumPy arrays, kernels run in the tracer and nothing is captured.
 Must not learn about operations, networks or engines.
 """
 
@@ -57,8 +57,8 @@ def _context():
     except Exception as error:
         raise DeviceError(
             "no NVIDIA GPU or driver was found; in Colab choose Runtime > Change runtime type > T4 GPU, elsewhere "
-            f"install the driver, or set NUMBA_ENABLE_CUDASIM=1 for the simulator ({error})"
-        ) from None
+            "install the driver, or set NUMBA_ENABLE_CUDASIM=1 to run kernels on the CPU"
+        ) from error
     return driver, call(driver.cuDevicePrimaryCtxRetain, device)
 
 

@@ -4,7 +4,6 @@ The CPU route of the notebooks, the source of their drawings, and a detector of 
 accesses at once. Must not learn about operations beyond their argument names, nor about engines.
 """
 
-import inspect
 import linecache
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,8 @@ import pandas as pd
 
 from helpers.kernels.base import ARGUMENTS, OUTPUTS, Kernel
 from helpers.tracing import warp_costs
-from helpers.tracing.block import Block
-from helpers.tracing.coroutines import Rebinder, plain
-from helpers.tracing.cuda_stand_in import WARP, Cuda, flat_index, index_at, stand_ins
+from helpers.tracing.cuda_stand_in import WARP, flat_index, index_at
+from helpers.tracing.execution import Execution
 from helpers.tracing.memory import (
     ARRAY_SHIFT,
     INDEX_SHIFT,
@@ -25,11 +23,8 @@ from helpers.tracing.memory import (
     MAX_SITES,
     READ,
     SITE_SHIFT,
-    CheckedArray,
     Log,
-    TracedArray,
     TraceError,
-    poison,
 )
 from helpers.tracing.races import Accesses, find_race
 
@@ -60,23 +55,13 @@ def trace(kernel, *arrays, blocks=None, record=True, outputs=None):
         For an access out of bounds, misaligned, or of a cell nobody wrote; for a barrier that some threads miss; for
         two threads that touch one cell unordered, one writing; for an output cell never written.
     """
-    names = list(inspect.signature(plain(kernel.body)).parameters)
-    cuda = Cuda(kernel.grid, kernel.block, kernel.shared_bytes, record)
-    if kernel.scratch_bytes and len(arrays) == len(names) - 1:
-        arrays = (*arrays, np.empty(kernel.scratch_bytes // 4, np.float32))
-    if len(arrays) != len(names):
-        raise TraceError(f"{kernel.operation} takes {len(names)} arguments ({', '.join(names)}), got {len(arrays)}")
-    outputs = _outputs(kernel, names) if outputs is None else outputs
-    whole = {*outputs, *(names[-1:] if kernel.scratch_bytes else [])}
-    arguments = [_wrap(name, array, name in whole, cuda) for name, array in zip(names, arrays)]
-    body = Rebinder(stand_ins(cuda)).rebind(kernel.body)
-    chosen = range(np.prod(kernel.grid)) if blocks is None else blocks
-    with np.errstate(all="ignore"):
-        for block in chosen:
-            Block(cuda, _flat(block, kernel.grid), body, arguments).run()
-    result = Trace(kernel, cuda.log, record)
+    execution = Execution(kernel, record)
+    outputs = _outputs(kernel, execution.names) if outputs is None else outputs
+    chosen = None if blocks is None else [_flat(block, kernel.grid) for block in blocks]
+    arguments = execution(*arrays, blocks=chosen, outputs=outputs)
+    result = Trace(kernel, execution.cuda.log, record)
     if record:
-        result.check_races(cuda.fenced)
+        result.check_races(execution.cuda.fenced)
     if blocks is None:
         for argument in arguments:
             if getattr(argument, "name", None) in outputs:
@@ -88,19 +73,6 @@ def _outputs(kernel, names):
     """The body's own names for what its operation must write whole."""
     operation = [name for name, _ in ARGUMENTS.get(kernel.operation, ())]
     return tuple(names[operation.index(name)] for name in OUTPUTS.get(kernel.operation, ()))
-
-
-def _wrap(name, array, is_output, cuda):
-    """Checked view of an argument; scalars pass as they are."""
-    if not isinstance(array, np.ndarray):
-        return array
-    if not array.flags.c_contiguous:
-        raise TraceError(f"{name} is not C-contiguous; pass np.ascontiguousarray of it")
-    data = array.reshape(-1)
-    if is_output:
-        poison(data)
-    make = TracedArray if cuda.record else CheckedArray
-    return make(data, data.shape, name, cuda.log, bytearray(data.size) if is_output else None)
 
 
 def _check_complete(kernel, array):

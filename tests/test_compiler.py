@@ -1,14 +1,18 @@
 """Compiling without a card: keys follow the source, resources are read, errors are named."""
 
+import os
+
 import numpy as np
 import pytest
 from numba import float32
 
+from helpers import compiler
 from helpers.compiler import CompileError, cache_folder, clear_cache, kernel_key, launch
 from helpers.device import SIMULATOR, cuda
 from helpers.kernels.base import Kernel
 from helpers.kernels.intrinsics import load4, quotient, remainder, shared_floats, store4
 from helpers.kernels.probe import probe
+from helpers.trace import TraceError
 
 
 def scale_kernel(factor, size=64):
@@ -54,6 +58,57 @@ def test_clearing_the_cache_removes_the_folder(monkeypatch, tmp_path):
     (tmp_path / "kernels" / "old.cubin").write_bytes(b"x")
     clear_cache()
     assert not cache_folder().exists()
+
+
+def test_arrays_that_are_missing_get_one_sentence():
+    with pytest.raises((TypeError, TraceError), match="probe takes 2 .*got 1"):
+        launch(probe(64), np.zeros(64, np.float32))
+
+
+@pytest.mark.skipif(not SIMULATOR, reason="on a card the compiler knows these names")
+def test_what_has_no_stand_in_on_the_cpu_is_named():
+    def nanosleep(y, x):
+        cuda.nanosleep(10)
+
+    def nanmax(y, x):
+        cuda.atomic.nanmax(y, 0, x[0])
+
+    for body in (nanosleep, nanmax):
+        with pytest.raises(
+            AttributeError, match=rf"{body.__name__} has no stand-in on the CPU: run the kernel on a GPU"
+        ):
+            launch(Kernel("probe", body, (1, 1, 1), (1, 1, 1)), *np.zeros((2, 1), np.float32))
+
+
+def fake_compile(kernel, capability):
+    """Stands for compile_ptx in forked children: one operation kills its process, one is refused."""
+    if kernel.operation == "pool_forward":
+        os._exit(7)
+    if kernel.operation == "conv_forward":
+        raise CompileError(f"{kernel.operation} does not compile")
+    return f"{kernel.operation} for {capability}"
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ("pool_forward", "the process that compiled pool_forward died with exit code 7"),
+        ("conv_forward", "conv_forward does not compile"),
+        ("relu_forward", None),
+    ],
+)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_many_kernels_compile_in_processes_whose_death_is_noticed(last, words, monkeypatch):
+    monkeypatch.setattr(compiler, "compile_ptx", fake_compile)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    operations = ["probe"] * 5 + [last]
+    kernels = {n: Kernel(name, None, (1, 1, 1), (1, 1, 1)) for n, name in enumerate(operations)}
+    if words is None:
+        wanted = {n: f"{name} for (7, 5)" for n, name in enumerate(operations)}
+        assert compiler._compile_many(kernels, (7, 5)) == wanted
+        return
+    with pytest.raises(CompileError, match=words):
+        compiler._compile_many(kernels, (7, 5))
 
 
 @pytest.mark.assemble

@@ -1,5 +1,9 @@
 """Bad input gets one sentence: what was wrong, what was expected, what to do."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from toy_data import ToyDataset
@@ -7,9 +11,11 @@ from toy_data import ToyDataset
 from helpers.architectures import lenet5, tiny
 from helpers.engines import make_engine
 from helpers.optimizers import SGD
+from helpers.startup import card_name
 from helpers.training import Trainer
 
-ENGINES = pytest.mark.parametrize("engine", ["vectorized", "loops"])
+ENGINES = pytest.mark.parametrize("engine", ["layerwise", "vectorized", "loops"])
+HOST_ENGINES = pytest.mark.parametrize("engine", ["vectorized", "loops"])  # where a test trains; see test_layerwise.py
 NETWORK = tiny()
 
 
@@ -64,6 +70,29 @@ def test_a_batch_larger_than_the_data_set(engine):
     assert_one_sentence(error)
 
 
+WITHOUT_A_CARD = """
+from helpers.architectures import tiny
+from helpers.device import DeviceError
+from helpers.optimizers import SGD
+from helpers.training import Trainer
+try:
+    Trainer(tiny(), SGD(0.01), batch_size=16, engine="layerwise")
+except DeviceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(card_name() is not None, reason="needs a machine without a GPU")
+def test_engine_layerwise_without_a_gpu():
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}
+    command = [sys.executable, "-c", WITHOUT_A_CARD]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and not done.stderr
+    (sentence,) = done.stdout.splitlines()
+    assert sentence.startswith("no NVIDIA GPU or driver was found; in Colab choose Runtime")
+    assert "install the driver, or set NUMBA_ENABLE_CUDASIM=1 for the simulator" in sentence
+
+
 def test_unknown_engine():
     with pytest.raises(ValueError, match="engine is 'cuda'; expected 'auto', 'layerwise', 'vectorized', 'loops'"):
         trainer("cuda")
@@ -71,8 +100,10 @@ def test_unknown_engine():
 
 @ENGINES
 def test_unknown_precision(engine):
-    with pytest.raises(ValueError, match=f"precision is 'fp8'; engine '{engine}' offers 'fp32', 'fp64'"):
+    with pytest.raises(ValueError, match=f"precision is 'fp8'; engine '{engine}' offers 'fp32'") as error:
         trainer(engine, precision="fp8")
+    assert_one_sentence(error)
+    assert ("'fp64'" in str(error.value)) == (engine != "layerwise")
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, None])
@@ -100,7 +131,7 @@ def test_split_to_evaluate():
         trainer().fit(ToyDataset(NETWORK.input_shape), 1, evaluate="train")
 
 
-@ENGINES
+@HOST_ENGINES
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_loss_that_is_not_a_number_stops_training(engine):
     made = Trainer(NETWORK, SGD(1e30), 16, engine)

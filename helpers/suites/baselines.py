@@ -4,6 +4,7 @@
 the threads and the BLAS in use. Must not learn about the card.
 """
 
+import time
 from math import prod
 
 import numba
@@ -18,6 +19,7 @@ from helpers.geometry import ConvGeometry
 from helpers.suites.workloads import NETWORKS
 
 SEED = 7
+PAUSE_SECONDS = 0.1
 
 
 def cells(quick):
@@ -58,8 +60,8 @@ class Shares:
     network : Network
         How much there is to do for a batch decides the number of parts.
     batch : int
-    functions : dict of str to callable
-        Each takes a slice of the batch; what it returns is dropped.
+    functions : dict
+        By a key that can be pickled; each takes a slice of the batch; what it returns is dropped.
     """
 
     def __init__(self, network, batch, functions):
@@ -73,7 +75,7 @@ class Shares:
         self._functions[name](part)
 
     def clocked(self, name):
-        """A function that runs the function of that name for all parts and returns the seconds."""
+        """A function that runs the function of that key for all parts and returns the seconds."""
         requests = [(name, part) for part in self._parts]
         if self._workers is None:  # then BLAS shares the work, as in the engine
             return clocked(lambda: [self._run(request) for request in requests])
@@ -115,29 +117,64 @@ def _passes(geometry, batch):
 def gemm_share(network, batch, runs):
     """gemm_rate (GFLOP/s of the bare products) and gemm_share (their time / the engine's) of each layer and pass.
 
-    The bare product is taken in the faster of two ways: whole with all of BLAS's threads, or shared out like the
-    engine's work. The last record is the share of the whole network: the sum of the products' times over the sum of
-    the engine's.
+    The bare products are taken in the faster of two ways: whole with all of BLAS's threads, or shared out like the
+    engine's work. The last record is of all passes in one go, as the engine runs a step: the share of the network.
     """
-    records, sums = [], np.zeros(2)
+    work = {
+        (layer, name): (geometry, *pair)
+        for index, (layer, geometry) in enumerate(convolutions(network))
+        for name, pair in _passes(geometry, batch).items()
+        if index or name != "input gradient"  # the first layer has none
+    }
+    engines, products = ({key: functions[i] for key, functions in work.items()} for i in (1, 2))
+    engines["all"], products["all"] = _in_a_row(engines), _in_a_row(products)
+    functions = {("engine", key): run for key, run in engines.items()}
+    functions |= {("shared", key): run for key, run in products.items()}
+    shares = Shares(network, batch, functions)
+    times = {key: _compare(shares, key, products[key], runs) for key in engines}
+    shares.close()
     base = {"network": network.name, "batch_size": batch, "precision": "fp32"}
-    for index, (layer, geometry) in enumerate(convolutions(network)):
-        for name, (engine, product) in _passes(geometry, batch).items():
-            if index == 0 and name == "input gradient":
-                continue  # the first layer has none
-            shares = Shares(network, batch, {"engine": engine, "shared": product})
-            rivals = {key: shares.clocked(key) for key in ("engine", "shared")}
-            rivals["whole"] = clocked(lambda product=product: product(slice(None)))
-            interleave(rivals, 1)
-            times = {key: summarise(seconds) for key, seconds in interleave(rivals, runs).items()}
-            shares.close()
-            best = min(times["shared"], times["whole"], key=lambda timing: timing.median)
-            records += _rate_and_share({**base, "layer": layer, "pass": name}, times["engine"], best, geometry, batch)
-            sums += times["engine"].median, best.median
-    share = {"unit": "share", **dict.fromkeys(("median", "min", "max"), float(sums[1] / sums[0])), "runs": runs}
-    total = {"experiment": "gemm_share", "system": "vectorized", "form": "all convolutions", **base, **share}
+    records = []
+    for (layer, name), (geometry, *_) in work.items():
+        records += _rate_and_share({**base, "layer": layer, "pass": name}, *times[layer, name], geometry, batch)
+    total = {"experiment": "gemm_share", "system": "vectorized", "form": "all convolutions", **base, "runs": runs}
+    total |= {"unit": "share", **_share(*times["all"])}
     print(f"  share of the BLAS rate: {total['median']:.2f}", flush=True)
     return [*records, total]
+
+
+def _in_a_row(functions):
+    """One function of a part of the batch that calls all of `functions`, a dict."""
+    calls = list(functions.values())
+    return lambda part: [call(part) for call in calls]
+
+
+def _compare(shares, key, product, runs):
+    """Timings of the engine's passes `key` and of the faster way to take the bare product."""
+    rivals = {way: shares.clocked((way, key)) for way in ("engine", "shared")}
+    rivals["whole"] = clocked(lambda: product(slice(None)))
+    rivals = {way: _rested(turn) for way, turn in rivals.items()}
+    interleave(rivals, 1)
+    times = {way: summarise(seconds) for way, seconds in interleave(rivals, runs).items()}
+    return times["engine"], min(times["shared"], times["whole"], key=lambda timing: timing.median)
+
+
+def _rested(turn):
+    """`turn` after a pause: BLAS's threads spin for a while after their last product, on cores that the turn needs."""
+
+    def rested():
+        time.sleep(PAUSE_SECONDS)
+        return turn()
+
+    return rested
+
+
+def _share(engine, product):
+    return {
+        "median": product.median / engine.median,
+        "min": product.min / engine.max,
+        "max": product.max / engine.min,
+    }
 
 
 def _rate_and_share(key, engine, product, geometry, batch):
@@ -145,10 +182,17 @@ def _rate_and_share(key, engine, product, geometry, batch):
     cells = prod((geometry.in_shape if key["pass"] == "input gradient" else geometry.out_shape)[:3])
     gflop, key = 2e-9 * batch * cells * prod(geometry.weight_shape), {**key, "runs": engine.runs}
     rate = {"median": gflop / product.median, "min": gflop / product.max, "max": gflop / product.min}
-    share = {"median": product.median / engine.median, "min": product.min / engine.max, "max": product.max / engine.min}
+    share = {"unit": "share", **_share(engine, product)}
     return [
         {"experiment": "gemm_rate", "system": "BLAS", "form": "product alone", **key, "unit": "GFLOP/s", **rate},
-        {"experiment": "gemm_share", "system": "vectorized", "form": "one pass", **key, "unit": "share", **share},
+        {
+            "experiment": "gemm_share",
+            "system": "vectorized",
+            "form": "one pass",
+            **key,
+            "unit": "share",
+            **_share(engine, product),
+        },
     ]
 
 

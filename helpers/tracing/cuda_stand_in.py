@@ -1,6 +1,6 @@
 """A stand-in for `cuda`: what a kernel reads from it, for the one thread that runs now; collectives are generators.
 
-A barrier or a shuffle yields a `Request`, which the thread's block answers (traced_block.py). Must not learn who
+A barrier or a shuffle yields a `Request`, which the thread's block answers (block.py). Must not learn who
 takes turns, nor what is done with recorded accesses.
 """
 
@@ -69,7 +69,19 @@ SHUFFLES = {
 }
 
 
-class Cuda:
+class StandIn:
+    """What is not there is refused in one sentence, also on the CPU route of engines and checks."""
+
+    prefix = "cuda"
+
+    def __getattr__(self, name):
+        raise AttributeError(
+            f"{self.prefix}.{name} has no stand-in on the CPU: run the kernel on a GPU, or write it with what "
+            "helpers/tracing/cuda_stand_in.py lists"
+        )
+
+
+class Cuda(StandIn):
     """The names of `numba.cuda` that a kernel uses, for the one thread that runs now.
 
     Parameters
@@ -90,9 +102,6 @@ class Cuda:
         self.record, self.fenced = record, False
         self.shared, self.local = SharedMemory(self.log, shared_bytes, record), LocalMemory(self.log, record)
         self.atomic, self.const = Atomic(), Const()
-
-    def __getattr__(self, name):
-        raise AttributeError(f"the tracer has no stand-in for cuda.{name}; helpers/tracing/block.py lists what it has")
 
     def grid(self, axes):
         """Index of the thread in the whole grid: an int, or a tuple of 2 or 3."""
@@ -163,15 +172,19 @@ class Cuda:
         return int(bits).bit_count()
 
 
-class Const:
+class Const(StandIn):
     """`cuda.const`: arrays known when the kernel is compiled."""
+
+    prefix = "cuda.const"
 
     def array_like(self, array):
         return array
 
 
-class Atomic:
+class Atomic(StandIn):
     """`cuda.atomic`: each is one access; it returns the old value."""
+
+    prefix = "cuda.atomic"
 
     def add(self, array, index, value):
         return array.exchange(index, lambda old: old + value, 2)

@@ -1,4 +1,4 @@
-"""conv_input_gradient in the simulator against float64 sums, on shapes off the tile; assembled without a spill."""
+"""conv_input_gradient against float64 sums, on shapes off the tile; assembled without a spill."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""conv_pool_forward in the simulator against float64 sums, and the pass that makes it; assembled without a spill."""
+"""conv_pool_forward against float64 sums, and the pass that makes it; assembled without a spill."""
 
 import numpy as np
 import pytest

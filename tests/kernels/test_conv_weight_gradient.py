@@ -35,7 +35,7 @@ def oracle(geometry, x, dy):
 
 
 def check(op, batch, tiling=None):
-    """Run in the simulator and compare; the output is poisoned before."""
+    """Run and compare; the output is poisoned before."""
     from helpers.compiler import launch
 
     random, geometry = np.random.default_rng(7), op.geometry

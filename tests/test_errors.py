@@ -90,7 +90,7 @@ def test_engine_layerwise_without_a_gpu():
     assert done.returncode == 0 and not done.stderr
     (sentence,) = done.stdout.splitlines()
     assert sentence.startswith("no NVIDIA GPU or driver was found; in Colab choose Runtime")
-    assert "install the driver, or set NUMBA_ENABLE_CUDASIM=1 for the simulator" in sentence
+    assert "install the driver, or set NUMBA_ENABLE_CUDASIM=1 to run kernels on the CPU" in sentence
 
 
 def test_unknown_engine():

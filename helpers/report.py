@@ -96,8 +96,7 @@ def headline(records=None):
             fastest = min(rivals, key=lambda record: record["median"])
             end = share_of_blas(records) if system == "vectorized" else "."
             parts.append(f"- {speed_up(fastest, best, words)}{end}")
-    if accuracy := accuracy_sentence(records):
-        parts.append(f"- {accuracy}")
+    parts += [f"- {line}" for line in (accuracy_sentence(records), sanitizer_sentence(records)) if line]
     return "\n".join([parts[0], "", *parts[1:]])
 
 
@@ -130,6 +129,16 @@ def accuracy_sentence(records=None):
     return sentence("After {epochs} epochs {percent:.2f} % of the test images are right, the mean of {runs} seeds; "
                     "they lie between {lowest:.2f} and {highest:.2f} %, {below} of {runs} below {goal:.0f} %.",
                     mean, percent=100 * mean["median"], goal=goal, **spread)  # fmt: skip
+
+
+def sanitizer_sentence(records=None):
+    """What compute-sanitizer's tools found in the kernels, as one sentence; "" where they have not run."""
+    found = find_records(records, experiment="sanitizer")
+    if not found:
+        return ""
+    errors, tools = sum(record["median"] for record in found), ", ".join(sorted(record["form"] for record in found))
+    return sentence("compute-sanitizer ({tools}) finds {errors:.0f} errors in {kernels} kernels: those of whole "
+                    "training steps and of every shape class.", found[0], errors=errors, tools=tools)  # fmt: skip
 
 
 def epoch_table(records=None):

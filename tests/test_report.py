@@ -105,6 +105,8 @@ def test_readme_parts(records):
     assert "| lenet5 | mnist | `loops` | njit, one core (scaled from a slice) | 50,000.0 ms |" in report.epoch_table(
         records
     )
+    tools = [{"experiment": "sanitizer", "form": tool, "median": 1, "kernels": 9} for tool in ("racecheck", "memcheck")]
+    assert "compute-sanitizer (memcheck, racecheck) finds 2 errors in 9 kernels" in report.headline(records + tools)
     text = "a\n<!-- headline -->\nold\n<!-- /headline -->\n<!-- epochs -->\n<!-- /epochs -->\nz"
     filled = report.filled_readme(text, records)
     assert "old" not in filled and filled.startswith("a\n") and report.filled_readme(filled, records) == filled

@@ -28,10 +28,13 @@ from helpers.trace import trace
 SMALL_TILE, TILE = 3, 8  # cells of a shape class along an axis: in the tracer, on the card
 LAUNCHES, GRAPH_SECONDS = 50, 0.02  # of one timed graph, whichever is less
 RIGHT = "Rung {rung}, {form}: right on {shapes} shapes, at most {percent:.0f} % of the allowed error."
-TIMED = "{gpu}, {layer} of {network}, batch {batch_size}: {median:,.1f} {unit}, {share:.1f} % of the roofline{gain}."
+TIMED = (
+    "{gpu}, {layer} of {network}, batch {batch_size}: {median:,.1f} {unit}, {share:.1f} % of the roofline{gain} "
+    "({origin})."
+)
 FINDING = (
     "{gpu}, {layer} of {network}, batch {batch_size}: {form} takes {median:,.1f} {unit}, {ratio:.1f} times less than "
-    "{baseline}, and reaches {share:.0f} % of the roofline."
+    "{baseline}, and reaches {share:.0f} % of the roofline ({origin})."
 )
 COLUMNS = {
     **{"rung": "rung", "form": "name", "change": "what changed", "median": "time, us", "share": "% of roofline"},

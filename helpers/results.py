@@ -21,15 +21,25 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tensorflow", "keras", "jax")
 REQUIRED = ("experiment", "system", "unit")
-# modules whose change makes a measurement stale
-MEASURED_CODE = ("engines/*.py", "kernels/**/*.py", "reference.py", "windows.py", "loops_kernels.py", "order.py",
-                 "unroll.py", "graphs.py", "lowering.py")  # fmt: skip
+# by system, the modules whose change makes its measurements stale; what every engine runs on comes first
+SHARED_CODE = ("engines/base.py", "lowering.py", "order.py")
+KERNEL_CODE = ("kernels/**/*.py", "unroll.py", "graphs.py")
+MEASURED_CODE = {
+    "loops": (*SHARED_CODE, "engines/host.py", "engines/loops.py", "loops_kernels.py"),
+    "vectorized": (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
+                   "windows.py"),
+    "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),
+    "kernel": KERNEL_CODE,
+}  # fmt: skip
 
 
-def measured_digest():
-    """Digest of the syntax trees, without docstrings, of the engine and kernel modules as they are now."""
+def measured_digests():
+    """{system: digest of the syntax trees, without docstrings, of the modules that it runs, as they are now}."""
     helpers = ROOT / "helpers"
-    return code_digest({path for pattern in MEASURED_CODE for path in helpers.glob(pattern)})
+    return {
+        system: code_digest({path for pattern in patterns for path in helpers.glob(pattern)})
+        for system, patterns in MEASURED_CODE.items()
+    }
 
 
 def describe_environment():
@@ -50,7 +60,7 @@ def describe_environment():
         "date": datetime.date.today().isoformat(),
         # a copy of the tree without its history names its commit in CNN_COMMIT
         "commit": os.environ.get("CNN_COMMIT") or _first_line("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
-        "code_digest": measured_digest(),
+        "code_digest": measured_digests(),
     }
 
 
@@ -79,7 +89,7 @@ def write_results(suite, records, environment=None, folder=RESULTS):
     records : list of dict
         Each with experiment, system, unit, and finite numbers.
     environment : dict or None
-        As `describe_environment()` gives it (the default).
+        As `describe_environment()` gives it (the default); of the digests those of the records' systems are kept.
     folder : Path
 
     Returns
@@ -99,6 +109,9 @@ def write_results(suite, records, environment=None, folder=RESULTS):
             if isinstance(value, float) and not isfinite(value):
                 raise ValueError(f"{key} of {record['experiment']} by {record['system']} is {value}; measure it again")
     environment = describe_environment() if environment is None else environment
+    systems = {record["system"] for record in records}
+    digests = {system: digest for system, digest in environment["code_digest"].items() if system in systems}
+    environment = {**environment, "code_digest": digests}
     path = Path(folder) / f"{short_name(environment['gpu'])}-{suite}.json"
     write_atomically(path, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
     return path
@@ -169,10 +182,13 @@ def compare(baseline, record):
 
 
 def stale_files(folder=RESULTS):
-    """Names of measurement files whose code is not today's."""
-    today = measured_digest()
-    paths = sorted(Path(folder).glob("*.json"))
-    return [p.name for p in paths if json.loads(p.read_text(encoding="utf-8"))["environment"]["code_digest"] != today]
+    """Names of measurement files with a system whose code is not today's."""
+    today, stale = measured_digests(), []
+    for path in sorted(Path(folder).glob("*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))["environment"]["code_digest"]
+        if any(digest != today.get(system) for system, digest in measured.items()):
+            stale.append(path.name)
+    return stale
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from helpers.plotting import (
 )
 from helpers.results import read_results, write_results
 
-ENVIRONMENT = {"gpu": "Test card", "date": "2026-01-01", "code_digest": "0"}
+ENVIRONMENT = {"gpu": "Test card", "date": "2026-01-01", "code_digest": {"layerwise": "0"}}
 BASE = {"network": "tiny", "dataset": "mnist", "batch_size": 8, "precision": "fp32", "unit": "ms", "runs": 5}
 
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import report, results
 from helpers.results import compare, find_record, find_records, read_results, write_results
 
-ENVIRONMENT = {"gpu": "NVIDIA T4", "date": "2026-01-02", "code_digest": "0"}
+ENVIRONMENT = {"gpu": "NVIDIA T4", "date": "2026-01-02", "code_digest": {"layerwise": "0"}}
 RECORD = {
     "experiment": "epoch_time",
     **{"system": "layerwise", "form": "epoch graph", "network": "lenet5", "dataset": "mnist"},
@@ -122,6 +122,24 @@ def test_readme_shows_the_committed_measurements(monkeypatch):
 
 def test_committed_measurements_are_of_todays_code():
     assert results.stale_files() == [], "run the suites again: python -m helpers.benchmark SUITE"
+
+
+def test_every_engine_and_kernel_module_makes_some_measurement_stale():
+    helpers = results.ROOT / "helpers"
+    covered = {path for patterns in results.MEASURED_CODE.values() for item in patterns for path in helpers.glob(item)}
+    assert covered >= {*helpers.glob("engines/[!_]*.py"), *helpers.glob("kernels/**/*.py")}
+    named = [item for patterns in results.MEASURED_CODE.values() for item in patterns]
+    assert all(list(helpers.glob(item)) for item in named)
+
+
+def test_a_file_is_stale_only_where_the_code_of_its_systems_changed(tmp_path, monkeypatch):
+    record = {"experiment": "epoch_time", "system": "loops", "unit": "ms", "median": 1.0}
+    environment = {**ENVIRONMENT, "code_digest": {"loops": "1", "layerwise": "2"}}
+    results.write_results("epoch", [record], environment, tmp_path)
+    monkeypatch.setattr(results, "measured_digests", lambda: {"loops": "1", "layerwise": "3"})
+    assert results.stale_files(tmp_path) == []
+    monkeypatch.setattr(results, "measured_digests", lambda: {"loops": "4", "layerwise": "2"})
+    assert results.stale_files(tmp_path) == ["t4-epoch.json"]
 
 
 def test_environment_says_where_and_with_what():

@@ -58,7 +58,7 @@ def test_what_other_code_measured_is_not_resumed(output, monkeypatch):
         raise KeyboardInterrupt
 
     for digest in ("old", "new"):
-        environment = {"gpu": "test card", "date": "today", "code_digest": digest}
+        environment = {"gpu": "test card", "date": "today", "code_digest": {"layerwise": digest}}
         monkeypatch.setattr(suites, "describe_environment", lambda environment=environment: environment)
         with pytest.raises(KeyboardInterrupt):
             suites.run_suite("epoch", folder=output, cells={"cell": cell, "broken": broken})

@@ -87,7 +87,7 @@ def plot_ladder(records, title=None):
     records = checked(records, "a ladder")
     first, last, names = records[0], records[-1], [record["form"] for record in records]
     times = [show_time(record["median"], record["unit"]) for record in records]
-    what = " ".join(str(last[key]) for key in ("network", "layer", "pass") if key in last)
+    what = ", ".join(str(last[key]) for key in ("network", "layer", "pass") if key in last)
     claim = (
         f"{last['form']}\u201d is {show_ratio(first['median'] / last['median'])} as fast as \u201c{first['form']}\u201d"
     )
@@ -98,7 +98,7 @@ def plot_ladder(records, title=None):
         axes.plot([record["min"], record["max"]], [row, row], color=INK, lw=1.2)
         before = records[row - 1]["median"] / record["median"]
         label_bar(axes, record["max"], row, text, f"{show_ratio(before)} as fast as the rung above" if row else "")
-    axes.set_xlim(0, max(record["max"] for record in records) * 1.45)
+    axes.set_xlim(0, max(record["max"] for record in records) * 1.6)
     axes.set_xticks([])
     if has_floor:
         _mark(axes, last["floor"], f"the card's limit: {show_time(last['floor'], last['unit'])}")

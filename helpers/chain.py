@@ -20,9 +20,10 @@ from pathlib import Path
 
 import nbformat
 
+from helpers.atomic import write_atomically
 from helpers.publishing.canonical import clean, without_paths
 from helpers.publishing.cells import notebook_paths, set_repository, write_cells
-from helpers.results import RESULTS, ROOT, write_atomically
+from helpers.results import RESULTS, ROOT
 from helpers.startup import choose_target, short_name
 
 

@@ -4,14 +4,13 @@ Knows network and optimizer descriptions; must not learn about engines, devices 
 """
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from helpers.atomic import replacing
 from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
 from helpers.network import Network
 from helpers.optimizers import SGD
@@ -59,16 +58,8 @@ def save_checkpoint(path, state, description):
     description : dict
         JSON values.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with replacing(path) as partial:
         save_file(state, partial, metadata={"format": FORMAT, "description": json.dumps(description)})
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
 
 
 def load_checkpoint(path):

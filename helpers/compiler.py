@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import shutil
 import sys
-import tempfile
 import types as python_types
 from importlib.metadata import version
 from multiprocessing.connection import wait
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import device
+from helpers.atomic import write_atomically
 from helpers.device import SIMULATOR, call, cuda
 from helpers.digest import source_digest
 
@@ -174,12 +174,7 @@ def _entry_name(ptx):
 
 def _store(name, content):
     """Write a cache file as a whole or not at all."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(temporary, folder / name)
+    write_atomically(cache_folder() / name, content)
 
 
 def _compile_many(kernels, capability):

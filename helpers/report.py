@@ -7,7 +7,8 @@ import re
 import sys
 import textwrap
 
-from helpers.results import ROOT, compare, find_record, find_records, write_atomically
+from helpers.atomic import write_atomically
+from helpers.results import ROOT, compare, find_record, find_records
 
 LINE = 110  # characters
 NOT_MEASURED = "Not measured on this card yet: run python -m helpers.benchmark."

@@ -9,11 +9,11 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 
+from helpers.atomic import write_atomically
 from helpers.digest import code_digest
 from helpers.startup import card_name, short_name
 
@@ -115,20 +115,6 @@ def write_results(suite, records, environment=None, folder=RESULTS):
     path = Path(folder) / f"{short_name(environment['gpu'])}-{suite}.json"
     write_atomically(path, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
     return path
-
-
-def write_atomically(path, text):
-    """Write `text` to `path` through a temporary file beside it, so that no reader ever sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def read_results(folder=RESULTS):

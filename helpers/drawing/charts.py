@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 from PIL import Image
 
+from helpers.atomic import write_atomically
 from helpers.drawing.figure_style import FAINT, INK, MUTED, STYLE
 from helpers.report import origin
 
@@ -80,8 +81,7 @@ def save_figure(figure, name, folder=FIGURES):
     if not getattr(figure, "alt", ""):
         raise ValueError(f"figure {name!r} has no alternative text; set its attribute alt to one sentence")
     path, data = Path(folder) / f"{name}.png", png_bytes(getattr(figure, "figure", None) or figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    write_atomically(path, data)
     return path
 
 

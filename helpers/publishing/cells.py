@@ -7,7 +7,8 @@ import re
 
 import nbformat
 
-from helpers.results import ROOT, write_atomically
+from helpers.atomic import write_atomically
+from helpers.results import ROOT
 
 SETUP = """\
 # Setup: find the helpers beside this notebook, in Colab's folders or in Drive, or clone them.

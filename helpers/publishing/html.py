@@ -12,7 +12,7 @@ from jinja2 import pass_context
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from helpers.results import write_atomically
+from helpers.atomic import write_atomically
 
 SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)  # the template's, which fetch what no page here needs
 CODE = re.compile(r"(<pre.*?</pre>|<code.*?</code>)", re.DOTALL)

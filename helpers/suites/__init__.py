@@ -8,8 +8,9 @@ import json
 from importlib import import_module
 from pathlib import Path
 
+from helpers.atomic import write_atomically
 from helpers.benchmark import MeasurementError
-from helpers.results import RESULTS, ROOT, describe_environment, write_atomically, write_results
+from helpers.results import RESULTS, ROOT, describe_environment, write_results
 
 SUITES = ("epoch", "baselines", "accuracy", "kernels", "compile", "transfers", "sanitizer")
 OUTPUT = ROOT / "output"

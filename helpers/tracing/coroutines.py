@@ -76,12 +76,14 @@ class _Yielder(ast.NodeTransformer):
     def compile(self, function):
         """Code of `function` rewritten; its lines and file stay, so that errors point at the reader's text."""
         try:
-            source = textwrap.dedent(inspect.getsource(function))
-        except (OSError, TypeError):
-            raise ValueError(
-                f"the source of {function.__name__} is not found; define it in a file or a notebook cell"
-            ) from None
-        definition = next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+            tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        except (OSError, TypeError, SyntaxError):
+            tree = ast.Module([], [])
+        # text that was executed shares its file's name, "<string>", with other such text: look for the function itself
+        found = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == function.__code__.co_name]
+        if not found:
+            raise ValueError(f"the source of {function.__name__} is not found; define it in a file or a notebook cell")
+        definition = found[0]
         definition.decorator_list = []
         definition = self.generic_visit(definition)
         # a surrounding function makes the free variables free again

@@ -14,6 +14,7 @@ from helpers.drawing.charts import (
     checked,
     conditions,
     label_bar,
+    label_bars,
     new_chart,
     place,
     save_figure,
@@ -93,12 +94,13 @@ def plot_ladder(records, title=None):
     )
     has_floor = all("floor" in record for record in records)
     chart, axes = bar_chart(names, title or f"{what}: \u201c{claim}", conditions(records, SPREAD), scale=has_floor)
+    labels = []
     for row, (record, text) in enumerate(zip(records, times)):
         axes.barh(row, record["median"], height=0.62, color=ORANGE if record is last else BLUE)
         axes.plot([record["min"], record["max"]], [row, row], color=INK, lw=1.2)
         before = records[row - 1]["median"] / record["median"]
-        label_bar(axes, record["max"], row, text, f"{show_ratio(before)} as fast as the rung above" if row else "")
-    axes.set_xlim(0, max(record["max"] for record in records) * 1.6)
+        labels.append((record["max"], text, f"{show_ratio(before)} as fast as the rung above" if row else ""))
+    label_bars(axes, labels)
     axes.set_xticks([])
     if has_floor:
         _mark(axes, last["floor"], f"the card's limit: {show_time(last['floor'], last['unit'])}")
@@ -133,14 +135,15 @@ def plot_kernels(records):
     colours = "blue: forward, green: input gradient, orange: weight gradient"
     dark = "dark, in per cent: the least time at the card's rates of arithmetic and memory; its cache can be faster"
     chart, axes = bar_chart(names, title, conditions(records, colours, dark), row=0.225, size=8.8)
+    labels = []
     for row, record in enumerate(records):
         colour = PASS_COLOURS.get(record["pass"], MUTED)
         axes.barh(row, record["median"], height=0.74, color=colour, alpha=0.4)
         axes.barh(row, record["floor"], height=0.74, color=colour)
         share = f"{show_share(record['roofline_share'])} \u00b7 {record['limit']}"
         end = max(record["median"], record["floor"])  # a kernel served by caches can beat the memory's bandwidth
-        label_bar(axes, end, row, show_time(record["median"], record["unit"]), share, size=8.5)
-    axes.set_xlim(0, max(record["median"] for record in records) * 1.34)
+        labels.append((end, show_time(record["median"], record["unit"]), share))
+    label_bars(axes, labels, size=8.5)
     texts = [f"{show_time(r['median'], r['unit'])}, {show_share(r['roofline_share'])}" for r in records]
     return add_list(chart, names, texts)
 
@@ -167,8 +170,7 @@ def plot_time_shares(times, title=None, note=""):
     chart, axes = bar_chart(names, title or f"{names[0]}: {show_share(ordered[0][1] / total)} of the time", note)
     for row, (_, seconds) in enumerate(ordered):
         axes.barh(row, seconds, height=0.62, color=BLUE if row else ORANGE)
-        label_bar(axes, seconds, row, shares[row], show_time(seconds, "s"))
-    axes.set_xlim(0, ordered[0][1] * 1.3)
+    label_bars(axes, [(seconds, shares[row], show_time(seconds, "s")) for row, (_, seconds) in enumerate(ordered)])
     return add_list(chart, names, shares)
 
 

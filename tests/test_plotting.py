@@ -6,6 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -200,3 +201,12 @@ def test_every_committed_figure_has_its_records(records, tmp_path):
     paths = draw_figures(renamed, tmp_path / "figures")
     assert [path.stem for path in paths] == ["speedup-lenet5", "kernels-lenet5", "learning-curve-lenet5"]
     assert draw_figures([], tmp_path) == []
+
+
+@pytest.mark.parametrize("medians", [(20.0, 19.9, 5.0), (5.0, 20.0, 1.0)])
+def test_the_labels_of_bars_stay_inside_the_chart(medians):
+    chart = plot_ladder([_record("ladder", f"rung {i}", median) for i, median in enumerate(medians)])
+    canvas = FigureCanvasAgg(chart.figure)
+    canvas.draw()
+    for text in chart.figure.axes[0].texts:
+        assert text.get_window_extent(canvas.get_renderer()).x1 <= chart.figure.bbox.x1, text.get_text()

@@ -164,6 +164,24 @@ def label_bar(axes, end, row, strong, weak="", size=10.0):
                       fontsize=size - 1, color=MUTED)  # fmt: skip
 
 
+def label_bars(axes, labels, size=10.0):
+    """Label every bar, and scale the axes so that the longest bar with its label fits.
+
+    Parameters
+    ----------
+    axes : Axes
+        Linear from 0; its scale is set here.
+    labels : list of (end, strong, weak)
+        By row, as `label_bar` takes them.
+    """
+    width, limits = axes.get_position().width * WIDTH, []
+    for row, (end, strong, weak) in enumerate(labels):
+        label_bar(axes, end, row, strong, weak, size)
+        gaps = (6 + 7 * bool(weak)) / 72 + MARGIN
+        limits.append(end * width / (width - gaps - text_width(strong, size, "bold") - text_width(weak, size - 1)))
+    axes.set_xlim(0, max(limits))
+
+
 def name_ends(axes, ends, weight="normal", size=9.5):
     """Write each line's name beside its last point; names of lines that end together are moved apart.
 

@@ -45,10 +45,11 @@ class ForkedWorkers:
     def __init__(self, count, begin, serve):
         context = multiprocessing.get_context("fork")
         self._pipes, self._processes = [], []
-        for _ in range(count):
+        cores = sorted(os.sched_getaffinity(0))
+        for number in range(count):
             ours, theirs = context.Pipe()
             # a child that kept the parent's ends of the other pipes would outlive a parent that is killed
-            arguments = (begin, serve, theirs, [*self._pipes, ours])
+            arguments = (cores[number % len(cores)], begin, serve, theirs, [*self._pipes, ours])
             process = context.Process(target=_answer, args=arguments, daemon=True)
             process.start()
             theirs.close()
@@ -88,8 +89,13 @@ class ForkedWorkers:
         return self.close.alive
 
 
-def _answer(begin, serve, pipe, others):
-    """Life of a process: answer each request with (True, result) or (False, exception)."""
+def _answer(core, begin, serve, pipe, others):
+    """Life of a process on one core: answer each request with (True, result) or (False, exception).
+
+    Free to move, a process that a pipe wakes is drawn to the core of the process that wrote to it: several of them
+    then take turns there while other cores idle.
+    """
+    os.sched_setaffinity(0, {core})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends its processes
     for other in others:
         other.close()

@@ -84,3 +84,10 @@ def _runs(process):
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_each_process_keeps_to_a_core_of_its_own():
+    cores = sorted(os.sched_getaffinity(0))
+    made = workers(lambda request: os.sched_getaffinity(0), min(2, len(cores)))
+    assert made.map([0, 1])[: len(cores)] == [{core} for core in cores[:2]]
+    assert sorted(os.sched_getaffinity(0)) == cores

@@ -18,11 +18,9 @@ from helpers.drawing.charts import (
     new_chart,
     place,
     save_figure,
-    show_ratio,
-    show_share,
-    show_time,
 )
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.number_text import show_ratio, show_share, show_time
 
 __all__ = ["plot_confusion", "plot_digits", "plot_kernels", "plot_ladder", "plot_learning_curve", "plot_speedup",
            "plot_time_shares", "save_figure"]  # fmt: skip

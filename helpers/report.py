@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 from helpers.atomic import write_atomically
+from helpers.number_text import show_time
 from helpers.results import ROOT, compare, find_record, find_records
 
 LINE = 110  # characters
@@ -150,9 +151,8 @@ def epoch_table(records=None):
     lines = ["| network | data | engine | run as | one epoch |", "|---|---|---|---|---|"]
     for record in sorted(found, key=lambda r: (r["network"], r["dataset"], -r["median"])):
         form = record.get("form", "") + (" (scaled from a slice)" if record.get("scaled") else "")
-        lines.append(
-            sentence("| {network} | {dataset} | `{system}` | {how} | {median:,.1f} {unit} |", record, how=form)
-        )
+        took = show_time(record["median"], record["unit"])
+        lines.append(sentence("| {network} | {dataset} | `{system}` | {how} | {time} |", record, how=form, time=took))
     return "\n".join([*lines, "", sentence("Card: {gpu}, batch {batch_size}, {date}.", found[0])])
 
 

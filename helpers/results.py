@@ -15,6 +15,7 @@ from pathlib import Path
 
 from helpers.atomic import write_atomically
 from helpers.digest import code_digest
+from helpers.engines.forked import available_cores
 from helpers.startup import card_name, short_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,7 @@ def describe_environment():
         "gpu": card_name(),
         "driver": _first_line("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "cpu": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "python": platform.python_version(),
         "packages": packages,
         "date": datetime.date.today().isoformat(),

@@ -10,8 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers.drawing.charts import show_ratio, show_time, text_width, wrap
+from helpers.drawing.charts import text_width, wrap
 from helpers.figures import draw_figures
+from helpers.number_text import show_ratio, show_time
 from helpers.plotting import (
     plot_confusion,
     plot_digits,

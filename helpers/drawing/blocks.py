@@ -65,12 +65,12 @@ def _index(number, size):
 def _sentence(trace, name, shape, block, thread):
     """How many cells of array `name` the block and the thread access."""
     parts = []
-    for kind, verb in (("read", "read"), ("write", "written"), ("atomic", "updated")):
+    for kind, verb in (("read", "reads"), ("write", "writes"), ("atomic", "updates")):
         of_block = trace.select(name, kind, block)
         if len(of_block):
             cells = np.unique(of_block.spread().index).size
             mine = int(trace.select(name, kind, block, thread).cells.sum())
-            parts.append(f"{cells:,} cells {verb} by the block, {mine:,} by the thread")
+            parts.append(f"block {verb} {cells:,} cells, thread {mine:,}")
     return f"{name} ({' x '.join(map(str, shape))}): {', '.join(parts) or 'untouched'}"
 
 

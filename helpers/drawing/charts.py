@@ -1,4 +1,4 @@
-"""The frame of every chart: sizes, title, labels, how numbers are written, alternative text, small PNG files.
+"""The frame of every chart: sizes, title, labels, alternative text, small PNG files.
 
 Knows matplotlib, figure_style and what all records share; must not learn what is drawn. No pyplot: nothing here
 changes global state.
@@ -23,7 +23,6 @@ from helpers.report import origin
 FIGURES = Path(os.environ.get("CNN_FIGURES", Path(__file__).resolve().parents[2] / "figures"))
 SEPARATOR = " \u00b7 "  # between the parts of a note
 WIDTH, DPI, LARGEST_FILE = 8.0, 144, 80_000  # inches, dots an inch, bytes
-SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 MARGIN = 0.1  # inches at the left and right
 
 
@@ -201,39 +200,6 @@ def name_ends(axes, ends, weight="normal", size=9.5):
         text = axes.annotate(name, (x, y), xytext=(7, middle - height), textcoords="offset points", va="center",
                              fontsize=size, fontweight=weight, color=colour, annotation_clip=False)  # fmt: skip
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])  # readable where a longer line passes
-
-
-def show_time(value, unit):
-    """A time with three digits and a unit that fits, e.g. 31.4 ms, 2.05 s, 1.40 h."""
-    seconds = value * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
-    for limit, factor, name in ((1e-3, 1e6, "\u00b5s"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")):
-        if seconds < limit:
-            return f"{_digits(seconds * factor)} {name}"
-    return f"{_digits(seconds / 3600)} h"
-
-
-def _digits(value):
-    """Three significant digits, thousands with a comma."""
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
-
-
-def show_ratio(ratio):
-    """A ratio with its cross; small ones with a digit more, those below 1 as a fraction."""
-    if ratio < 0.95:
-        return f"1/{show_ratio(1 / ratio)}"[:-1]
-    return f"{ratio:,.0f}\u00d7" if ratio >= 19.5 else f"{ratio:.1f}\u00d7"
-
-
-def show_share(share, digits=0):
-    """A share of 1 in per cent."""
-    if digits == 0 and 0 < share < 0.005:
-        return "<1\u00a0%"
-    return f"{100 * share:.{digits}f}\u00a0%"
-
-
-def show_power(value, _=None):
-    """A power of ten as 10 with its exponent raised, in the font of all other text; for ticks of logarithmic axes."""
-    return f"10{str(round(np.log10(value))).translate(SUPERSCRIPTS)}"
 
 
 def checked(records, experiment):

@@ -15,11 +15,10 @@ from helpers.drawing.charts import (
     name_ends,
     new_chart,
     place,
-    show_power,
-    show_share,
     text_width,
 )
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.number_text import show_power, show_share
 
 SIGNED = LinearSegmentedColormap.from_list("signed", [DEEP_BLUE, "white", DEEP_ORANGE])
 COLOURS = (ORANGE, DEEP_BLUE, INK, MUTED)

@@ -14,11 +14,9 @@ from helpers.drawing.charts import (
     name_ends,
     new_chart,
     place,
-    show_power,
-    show_share,
-    show_time,
 )
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.number_text import show_power, show_share, show_time
 
 COLOURS = (ORANGE, DEEP_BLUE, INK)
 

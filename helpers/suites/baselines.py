@@ -19,7 +19,7 @@ from helpers.geometry import ConvGeometry
 from helpers.suites.workloads import NETWORKS
 
 SEED = 7
-PAUSE_SECONDS, REPEATS = 0.06, 4
+PAUSE_SECONDS, TURN_SECONDS = 0.06, 0.1
 
 
 def cells(quick):
@@ -160,7 +160,7 @@ def _compare(shares, key, product, runs):
 
 
 def _steady(turn):
-    """`turn` as in a training loop: the mean of several in a row, after one that is not counted.
+    """`turn` as in a training loop: the mean of as many in a row as fill `TURN_SECONDS`, after one that is not counted.
 
     The pause before lets BLAS's threads of another rival's turn stop spinning, on cores that this one needs; the first
     turn wakes processes and threads that fell asleep over it.
@@ -169,7 +169,10 @@ def _steady(turn):
     def steady():
         time.sleep(PAUSE_SECONDS)
         turn()
-        return sum(turn() for _ in range(REPEATS)) / REPEATS
+        seconds = [turn()]
+        while sum(seconds) < TURN_SECONDS:
+            seconds.append(turn())
+        return sum(seconds) / len(seconds)
 
     return steady
 

@@ -17,7 +17,7 @@ from helpers import device
 from helpers.check import Loaded, check_made, compare
 from helpers.checking.kernel_arrays import fit_arrays
 from helpers.checking.oracle_cases import make_case
-from helpers.compiler import compile_ptx, launch, load
+from helpers.compiler import compile_ptx, load
 from helpers.lowering import lower
 from helpers.report import say
 from helpers.results import RESULTS, find_records, write_results
@@ -34,7 +34,7 @@ TIMED = (
 )
 FINDING = (
     "{gpu}, {layer} of {network}, batch {batch_size}: {form} takes {median:,.1f} {unit}, {ratio:.1f} times less than "
-    "{baseline}, and reaches {share:.0f} % of the roofline ({origin})."
+    "{baseline}, and reaches {share:.1f} % of the roofline ({origin})."
 )
 COLUMNS = {
     **{"rung": "rung", "form": "name", "change": "what changed", "median": "time, us", "share": "% of roofline"},
@@ -251,14 +251,6 @@ class Ladder:
 
 def _make(factory, op, batch, shape, options):
     return factory(op, batch, *([shape] if shape else []), **options)
-
-
-def run_kernel(kernel, *arrays):
-    """Run `kernel` once on NumPy arrays, in place: on the card, or by the tracer where there is none."""
-    if device.gpu_available():
-        launch(kernel, *arrays)
-    else:
-        trace(kernel, *arrays, record=False, outputs=())
 
 
 def observe(factory, op, batch=1, **options):

@@ -25,7 +25,7 @@ def strided(stride):
 def test_trace_drawing_counts_and_fits_a_notebook(tmp_path):
     chart = draw_trace(strided(2), {"x": (1, 8, 8, 2), "y": (8, 8)}, block=1, thread=(3, 0, 0))
     assert "thread (3, 0, 0) of block (1, 0, 0)" in chart.alt
-    assert "x (1 x 8 x 8 x 2): 32 cells read by the block, 1 by the thread" in chart.alt
+    assert "x (1 x 8 x 8 x 2): block reads 32 cells, thread 1" in chart.alt
     titles = [axes.get_title("left") for axes in chart.figure.axes]
     assert [title for title in titles if title] == ["x, channel 0", "x, channel 1", "y"]
     assert save_figure(chart, "trace", tmp_path).stat().st_size < 80_000

@@ -4,6 +4,7 @@ Threads would take turns at the interpreter between any two array operations, wh
 themselves. Knows pipes and pages; must not learn what is computed.
 """
 
+import ctypes
 import mmap
 import multiprocessing
 import os
@@ -14,6 +15,10 @@ import weakref
 import numpy as np
 
 FORKS = sys.platform == "linux"  # elsewhere a fork is missing or unsafe
+
+# parameters of glibc's mallopt: free memory that is given back, size from which an array gets a mapping of its own
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES, LARGEST_KEPT_ARRAY = 1 << 30, 1 << 25
 
 
 def available_cores():
@@ -96,6 +101,7 @@ def _answer(core, begin, serve, pipe, others):
     then take turns there while other cores idle.
     """
     os.sched_setaffinity(0, {core})
+    _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and ends its processes
     for other in others:
         other.close()
@@ -110,6 +116,17 @@ def _answer(core, begin, serve, pipe, others):
         except Exception as error:
             answer = (False, error)
         pipe.send(answer)
+
+
+def _keep_freed_memory():
+    """Let arrays that were freed serve again: given back, each of their pages costs a fault when it is touched anew.
+
+    A C library without mallopt is left as it is.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_ARRAY)
 
 
 def _end(owner, processes, pipes):

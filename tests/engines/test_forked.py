@@ -1,7 +1,9 @@
 """Forked processes: results in order, errors passed on, a death noticed, nothing left behind."""
 
 import gc
+import mmap
 import os
+import resource
 import time
 
 import numpy as np
@@ -91,3 +93,16 @@ def test_each_process_keeps_to_a_core_of_its_own():
     made = workers(lambda request: os.sched_getaffinity(0), min(2, len(cores)))
     assert made.map([0, 1])[: len(cores)] == [{core} for core in cores[:2]]
     assert sorted(os.sched_getaffinity(0)) == cores
+
+
+def test_freed_memory_serves_again():
+    """64 arrays of 1 MB, freed and made again: their pages are there, so hardly one is faulted in."""
+
+    def faults(request):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert sum(array[-1] for array in [np.ones(1 << 17) for _ in range(64)]) == 64
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    made = workers(faults)
+    made.map([0, 1])
+    assert max(made.map([0, 1])) < (1 << 20) // mmap.PAGESIZE

@@ -4,7 +4,6 @@
 the threads and the BLAS in use. Must not learn about the card.
 """
 
-import time
 from math import prod
 
 import numba
@@ -19,12 +18,12 @@ from helpers.geometry import ConvGeometry
 from helpers.suites.workloads import NETWORKS
 
 SEED = 7
-PAUSE_SECONDS, TURN_SECONDS = 0.06, 0.1
+WARM_SECONDS, TURN_SECONDS = 0.1, 0.06
 
 
 def cells(quick):
     """Threads; then for each network the GEMM rate and share, and the ratio of the loops."""
-    names, batch, runs = (("tiny",), 4, 2) if quick else (("lenet5", "vgg_small"), 128, 9)
+    names, batch, runs = (("tiny",), 4, 2) if quick else (("lenet5", "vgg_small"), 128, 7)
     found = {"threads": lambda _: threads()}
     found |= {f"GEMM {name}": lambda _, name=name: gemm_share(NETWORKS[name](), batch, runs) for name in names}
     found |= {f"loops {name}": lambda _, name=name: loops_ratio(NETWORKS[name](), 2, runs) for name in names}
@@ -160,21 +159,26 @@ def _compare(shares, key, product, runs):
 
 
 def _steady(turn):
-    """`turn` as in a training loop: the mean of as many in a row as fill `TURN_SECONDS`, after one that is not counted.
+    """`turn` as in a training loop: the mean of as many as fill `TURN_SECONDS`, after `WARM_SECONDS` not counted.
 
-    The pause before lets BLAS's threads of another rival's turn stop spinning, on cores that this one needs; the first
-    turn wakes processes and threads that fell asleep over it.
+    Meanwhile BLAS's threads of another rival's turn stop spinning on cores that this one needs, and processes that
+    fell asleep wake up and touch their memory: their first turns take several times as long as the rest.
     """
 
     def steady():
-        time.sleep(PAUSE_SECONDS)
-        turn()
-        seconds = [turn()]
-        while sum(seconds) < TURN_SECONDS:
-            seconds.append(turn())
+        _repeat(turn, WARM_SECONDS)
+        seconds = _repeat(turn, TURN_SECONDS)
         return sum(seconds) / len(seconds)
 
     return steady
+
+
+def _repeat(turn, least):
+    """Seconds of each of as many turns as fill `least` seconds."""
+    seconds = []
+    while sum(seconds) < least:
+        seconds.append(turn())
+    return seconds
 
 
 def _share(engine, product):

@@ -24,7 +24,7 @@ def test_loops_take_at_most_1_2_times_a_plain_convolution(network):
 @NETWORKS
 def test_vectorized_reaches_half_of_the_blas_rate(network, monkeypatch):
     """All convolutions of a network together, on one core."""
-    monkeypatch.setattr(baselines, "cores", lambda: 1)
+    monkeypatch.setattr(baselines, "available_cores", lambda: 1)
     with threadpool_limits(1, "blas"):
         total = baselines.gemm_share(network, IMAGES, RUNS)[-1]
     assert total["form"] == "all convolutions" and total["median"] >= 0.5

@@ -2,11 +2,15 @@
 
 from importlib import import_module
 
-# name: (module, class), fastest first: the order in which "auto" tries them
+# name: (module, class)
 ENGINES = {
     "layerwise": ("helpers.engines.layerwise", "LayerwiseEngine"),
     "vectorized": ("helpers.engines.vectorized", "VectorizedEngine"),
     "loops": ("helpers.engines.loops", "LoopsEngine"),
+    "pytorch": ("helpers.engines.pytorch", "PyTorchEngine"),
+    "jax": ("helpers.engines.jax", "JaxEngine"),
+    "keras": ("helpers.engines.keras", "KerasEngine"),
+    "tensorflow": ("helpers.engines.tensorflow", "TensorFlowEngine"),
 }
 
 

@@ -6,11 +6,12 @@ Knows the vectorized engine, which it runs three times; must not learn about the
 import numpy as np
 
 from helpers.engines.vectorized import VectorizedEngine
+from helpers.rounding import rounded_operations
 
 MARGIN = 4.0
 
 
-def agreement_bound(network, optimizer, dataset, batch_size, seed, steps):
+def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precision="fp32"):
     """What the first `steps` losses of an epoch must be, and how far float32 may be away.
 
     The bound of step s is `MARGIN` times the largest gap up to s between float64 and either of two float32 runs,
@@ -27,6 +28,8 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps):
     optimizer : SGD
     dataset : Dataset
     batch_size, seed, steps : int
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        Of the engine under test: for the reduced ones the two runs round the operands of convolutions and dense layers.
 
     Returns
     -------
@@ -35,8 +38,10 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps):
     bound : ndarray, float64, shape (steps,)
     """
     runs = []
-    for precision, reverse in (("fp64", False), ("fp32", False), ("fp32", True)):
-        engine = VectorizedEngine(network, optimizer, batch_size, precision, seed, processes=1, reverse=reverse)
+    for of_run, reverse in (("fp64", False), ("fp32", False), ("fp32", True)):
+        engine = VectorizedEngine(network, optimizer, batch_size, of_run, seed, processes=1, reverse=reverse)
+        if runs and precision != "fp32":
+            engine.operations = rounded_operations(engine.operations, precision)
         engine.load(dataset)
         runs.append(engine.train(0, 1, steps)[0])
     reference, *rounded = runs

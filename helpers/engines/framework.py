@@ -157,17 +157,6 @@ def window_padding(geometry):
             for size, outputs, window, stride, before in axes]  # fmt: skip
 
 
-def window_counts(geometry):
-    """Real cells in each window of an average pooling, float32, shape (D', H', W')."""
-    counts = []
-    for size, outputs, window, stride, before in zip(
-        geometry.in_shape, geometry.out_shape, geometry.window, geometry.stride, geometry.padding
-    ):
-        first = np.arange(outputs) * stride - before
-        counts.append(np.minimum(first + window, size) - np.maximum(first, 0))
-    return np.einsum("i,j,k->ijk", *counts).astype(np.float32)
-
-
 def spatial_rank(network):
     """Spatial axes of the images: 2, or 3 where they have depth."""
     return len(network.input_shape) - 1

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from helpers.engines.framework import FrameworkEngine, spatial_rank, window_counts, window_padding
+from helpers.engines.framework import FrameworkEngine, spatial_rank, window_padding
+from helpers.reference import window_counts
 
 # JAX's names of what the arithmetic of a convolution or product may round to; bf16 rounds the operands before
 MATMUL_PRECISION = {"fp32": "highest", "tf32": "tensorfloat32", "bf16": "default"}
@@ -94,8 +95,8 @@ class JaxEngine(FrameworkEngine):
         )
         if geometry.mode == "max":
             return reduce(x, -np.inf, lax.max)
-        counts = window_counts(geometry)
-        return reduce(x, 0.0, lax.add) / counts.reshape(*counts.shape[-self._rank :], 1)
+        counts = window_counts(geometry, np.float32)
+        return reduce(x, 0.0, lax.add) / counts.reshape(counts.shape[3 - self._rank :])
 
     def _step(self, slots, samples, rate, data):
         """(parameters, velocity) after one step, and the loss before it."""

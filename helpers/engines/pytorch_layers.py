@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from helpers.engines.framework import window_counts, window_padding
+from helpers.engines.framework import window_padding
+from helpers.reference import window_counts
 
 CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 PADDING = {2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
@@ -105,7 +106,7 @@ class RealCount(nn.Module):
 
     def __init__(self, geometry, rank):
         super().__init__()
-        ratio = prod(geometry.window) / window_counts(geometry)
+        ratio = prod(geometry.window) / window_counts(geometry, np.float32)[..., 0]
         self.register_buffer("ratio", torch.from_numpy(ratio.reshape(ratio.shape[3 - rank :])))
 
     def forward(self, means):

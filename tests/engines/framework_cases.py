@@ -1,6 +1,7 @@
 """What every framework engine must do, as cases that the tests of each engine share."""
 
 import numpy as np
+import pytest
 from toy_data import ToyDataset
 
 from helpers.agreement import agreement_bound, check_agreement
@@ -11,6 +12,7 @@ from helpers.network import Network
 from helpers.optimizers import SGD, cosine
 
 BATCH, STEPS = 16, 20
+ALLOWED = {"fp32": 1e-4, "bf16": 0.1}  # of the norm of parameters and velocity after the steps
 OPTIMIZER = SGD(0.01, momentum=0.9)
 TINY = tiny()
 NETWORKS = {
@@ -41,24 +43,32 @@ def dataset_for(network, samples=BATCH * STEPS):
     return ToyDataset(network.input_shape, network.classes, samples)
 
 
-def trained(name, network=TINY, optimizer=OPTIMIZER, steps=STEPS, **options):
-    """(engine after the first `steps` steps, their losses)."""
-    engine = make_engine(name, network, optimizer, BATCH, "fp32", 0, **options)
+def trained(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **options):
+    """(engine after the first steps, their losses)."""
+    engine = make_engine(name, network, optimizer, BATCH, precision, 0, **options)
     engine.load(dataset_for(network))
-    return engine, engine.train(0, 1, steps)[0]
+    return engine, engine.train(0, 1, STEPS)[0]
 
 
-def check_losses(name, network=TINY, optimizer=OPTIMIZER, **options):
+def check_losses(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **options):
     """Raises where one of the first losses leaves the rounding bound around float64's; also checks the parameters."""
-    engine, losses = trained(name, network, optimizer, **options)
-    bound = agreement_bound(network, optimizer, dataset_for(network), BATCH, 0, STEPS)
+    engine, losses = trained(name, network, optimizer, precision, **options)
+    bound = agreement_bound(network, optimizer, dataset_for(network), BATCH, 0, STEPS, precision)
     check_agreement(losses, *bound, f"{name} {options}")
     oracle = make_engine("vectorized", network, optimizer, BATCH, "fp64", processes=1)
     oracle.load(dataset_for(network))
     oracle.train(0, 1, STEPS)
     for slot in ("parameters", "velocity")[: 2 if optimizer.momentum else 1]:  # without momentum none is kept
         got, wanted = engine.state()[slot], oracle.state()[slot]
-        assert np.linalg.norm(got - wanted) <= 1e-4 * np.linalg.norm(wanted) > 0, slot
+        assert np.linalg.norm(got - wanted) <= ALLOWED[precision] * np.linalg.norm(wanted) > 0, slot
+
+
+def check_bf16(name, **options):
+    """Losses within the bound of rounded operands, and outside of float32's: it is no float32 in disguise."""
+    check_losses(name, precision="bf16", **options)
+    bound = agreement_bound(TINY, OPTIMIZER, dataset_for(TINY), BATCH, 0, STEPS)
+    with pytest.raises(AssertionError, match=f"{name} disagrees at step"):
+        check_agreement(trained(name, precision="bf16", **options)[1], *bound, name)
 
 
 def check_schedule(name, **options):

@@ -1,0 +1,62 @@
+"""Rounding to fewer bits: against torch's and NumPy's own conversions, and in the operations that tensor cores run."""
+
+import numpy as np
+import pytest
+
+from helpers import reference
+from helpers.agreement import agreement_bound
+from helpers.architectures import tiny
+from helpers.engines.vectorized import operations
+from helpers.geometry import DenseGeometry
+from helpers.optimizers import SGD
+from helpers.rounding import PRECISIONS, round_to, rounded_operations
+
+VALUES = (np.random.default_rng(0).normal(size=(64, 50)) * 10.0 ** np.arange(-4, 1).repeat(10)).astype(np.float32)
+
+
+def test_bf16_and_fp16_are_the_known_formats(torch):
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        np.testing.assert_array_equal(round_to(VALUES, precision), torch.from_numpy(VALUES).to(dtype).float().numpy())
+
+
+def test_tf32_keeps_ten_bits_and_rounds_ties_to_even():
+    ulp = np.float32(2.0**-10)
+    halves = np.array([1 + 0.5 * ulp, 1 + 1.5 * ulp, -1 - 0.5001 * ulp, 1 + ulp], np.float32)
+    np.testing.assert_array_equal(round_to(halves, "tf32"), np.array([1, 1 + 2 * ulp, -1 - ulp, 1 + ulp], np.float32))
+    gap = np.abs(round_to(VALUES, "tf32") - VALUES)
+    assert 0.4 * ulp < np.max(gap / np.abs(VALUES)) <= 0.5 * ulp
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_operations_round_their_operands_only(precision):
+    generator = np.random.default_rng(1)
+    x, w, b = (generator.normal(size=s).astype(np.float32) for s in ((5, 7), (7, 3), (3,)))
+    dy, geometry = generator.normal(size=(5, 3)).astype(np.float32), DenseGeometry(7, 3)
+    made = rounded_operations(operations(), precision)
+    rx, rw, rdy = (round_to(a, precision) for a in (x, w, dy))
+    store = (lambda y: y) if precision == "tf32" else (lambda y: round_to(y, precision))
+    np.testing.assert_array_equal(made.dense_forward(x, w, b, geometry), store(reference.dense_forward(rx, rw, b)))
+    np.testing.assert_array_equal(made.dense_input_gradient(dy, w), store(reference.dense_input_gradient(rdy, rw)))
+    for got, wanted in zip(made.dense_weight_gradient(x, dy), reference.dense_weight_gradient(rx, rdy)):
+        np.testing.assert_array_equal(got, store(wanted) if wanted.ndim == 2 else wanted)
+    assert np.any(made.dense_forward(x, w, b) != reference.dense_forward(x, w, b))
+
+
+def test_fewer_bits_allow_more(toy):
+    network, bounds = tiny(), {}
+    for precision in ("fp32", "tf32", "fp16", "bf16"):
+        exact, bounds[precision] = agreement_bound(network, SGD(0.01, 0.9), toy, 16, 0, 10, precision)
+        assert np.all(np.diff(bounds[precision]) >= -1e-6) and np.all(bounds[precision] < 0.1 * exact)
+    assert bounds["fp32"][-1] < bounds["tf32"][-1] < bounds["bf16"][-1] and bounds["fp32"][-1] < bounds["fp16"][-1]
+
+
+@pytest.fixture
+def toy():
+    from toy_data import ToyDataset
+
+    return ToyDataset(tiny().input_shape, samples=16 * 10)
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(ValueError, match="precision is 'fp8'; expected 'tf32', 'bf16', 'fp16'"):
+        round_to(VALUES, "fp8")

@@ -46,6 +46,19 @@ install() { # install FILE... -- adds what this machine's driver needs; Colab ke
     "$python" -m pip install -qq ${*/#/-r } $extra
 }
 
+install_frameworks() { # the CPU builds of what notebook 05 compares with; tests of one that is not available are skipped
+    if [ "${SKIP_INSTALL:-}" = 1 ] || on_colab; then
+        return
+    fi
+    local pair module
+    for pair in torch:torch==2.13.0+cpu tensorflow:"tensorflow-cpu>=2.19" jax:"jax>=0.4.30" keras:"keras>=3.6"; do
+        module=${pair%%:*}
+        "$python" -c "import importlib.util as u; raise SystemExit(u.find_spec('$module') is None)" ||
+            "$python" -m pip install -qq "${pair#*:}" 2>/dev/null ||
+            echo "$module is not available here: the comparisons with it are skipped."
+    done
+}
+
 test_on_cores() { # test_on_cores PYTHON [pytest options] -- in several processes where pytest-xdist is installed
     local options=""
     if "$1" -c 'import xdist' 2>/dev/null; then
@@ -82,11 +95,7 @@ case "$command" in
         ;;
     test)
         kind=test install requirements.txt requirements-test.txt
-        if [ "${SKIP_INSTALL:-}" != 1 ]; then
-            "$python" -m pip install -qq "torch==2.13.0+cpu" 2>/dev/null ||
-                "$python" -c "import torch" 2>/dev/null ||
-                echo "PyTorch's CPU build is not available here: the comparisons with it are skipped."
-        fi
+        install_frameworks
         "$python" -m ruff check .
         "$python" -m ruff format --check helpers tests
         if [ $# -gt 0 ]; then

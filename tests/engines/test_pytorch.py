@@ -52,6 +52,24 @@ def test_compiled_form_agrees():
     check_losses("pytorch", form="compile")
 
 
+GRAPHS = pytest.mark.parametrize("form", ["epoch graph", "compile + epoch graph"])
+
+
+@pytest.mark.gpu
+@GRAPHS
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_graphs_agree_with_float64(form, precision):
+    check_losses("pytorch", precision=precision, form=form)
+    check_losses("pytorch", precision=precision, form=form, channels_last=True)
+
+
+@pytest.mark.gpu
+@GRAPHS
+def test_graphs_follow_state_schedule_and_order(form):
+    check_schedule("pytorch", form=form)
+    check_state("pytorch", form=form)
+
+
 def test_layouts_are_inverse():
     from helpers.engines.pytorch_layers import ProgramModule, from_torch, to_torch
 

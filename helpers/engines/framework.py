@@ -4,6 +4,7 @@ Knows the lowered program and NumPy; must not learn which framework computes. A 
 is made, never when its module is read.
 """
 
+import os
 from abc import abstractmethod
 from importlib import import_module
 
@@ -33,12 +34,15 @@ class FrameworkEngine(Engine):
 
     forms: tuple[str, ...]
     packages: tuple[str, ...]  # what to import, then what to install where that fails
+    environment: dict = {}  # variables that the framework reads when it is imported, unless they are set already
 
     def __init__(self, network, optimizer, batch_size=128, precision="fp32", seed=0, form=None):
         super().__init__(network, optimizer, batch_size, precision, seed)
         self.form = form or self.forms[0]
         if self.form not in self.forms:
             raise ValueError(f"form is {form!r}; engine {self.name!r} offers {', '.join(map(repr, self.forms))}")
+        for variable, value in self.environment.items():
+            os.environ.setdefault(variable, value)
         self._framework = import_framework(self.name, *self.packages)
         self._program = lower(network)
         self._epoch, self._order = 0, (None, None)

@@ -32,6 +32,7 @@ class JaxEngine(FrameworkEngine):
 
     name = "jax"
     packages = ("jax",)
+    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # rivals share the card
     precisions = ("fp32", "tf32", "bf16")
     forms = ("jit", "scan")
 

@@ -199,20 +199,27 @@ def interleave(rivals, runs):
 
 def main(arguments=None):
     """Command line: measure one suite, or serve as a worker."""
-    from helpers.suites import SUITES, run_suite
+    from helpers.suites import BY_CELL, SUITES, run_cells, run_suite
     from helpers.workers import serve_engine
 
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmark", description="Measure one suite.")
     parser.add_argument("suite", choices=[*SUITES, "worker"])
     parser.add_argument("--quick", action="store_true", help="small sizes: every path runs, the numbers mean nothing")
     parser.add_argument("--output", help="folder of the results; data/results by default, output/quick with --quick")
+    parser.add_argument("--only", default="", help=f"cells to measure again, with commas; of {', '.join(BY_CELL)}")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no cell later than this; of the same")
     options = parser.parse_args(arguments)
     if options.suite == "worker":
         serve_engine()
         return
     try:
-        print(f"wrote {run_suite(options.suite, options.quick, options.output).name}")
-    except (MeasurementError, DeviceError) as error:
+        if options.suite in BY_CELL:
+            only = list(filter(None, options.only.split(",")))
+            written = run_cells(options.suite, options.quick, options.output, only, options.seconds)
+        else:
+            written = [run_suite(options.suite, options.quick, options.output)]
+        print(f"wrote {', '.join(path.name for path in written) or 'nothing'}")
+    except (MeasurementError, DeviceError, ValueError) as error:
         sys.exit(f"{options.suite}: {error}")
 
 

@@ -112,12 +112,13 @@ class EngineServer:
         return {name: getattr(self, name) for name in ("make", "train", "restart", "evaluate", "memory")}
 
     def make(self, engine, workload, options=None, **settings):
-        """Make the engine and load its data; answers steps per epoch and the seconds spent compiling."""
+        """Make the engine and load its data; answers steps per epoch, the seconds spent compiling, and the device."""
         work = self._workload(**workload)
         self._engine = self._make_engine(engine, work.network, work.optimizer, **settings, **(options or {}))
         self._engine.load(work.dataset)
         seconds = getattr(self._engine, "compile_seconds", 0.0)
-        return {"steps_per_epoch": self._engine.steps_per_epoch, "compile_seconds": seconds}
+        on_gpu = bool(getattr(self._engine, "on_gpu", False))
+        return {"steps_per_epoch": self._engine.steps_per_epoch, "compile_seconds": seconds, "on_gpu": on_gpu}
 
     def train(self, epoch=0, steps=None):
         """Train one epoch or its first steps; answers seconds by the host's clock and the losses."""

@@ -189,7 +189,7 @@ def test_a_worker_answers_every_request():
         *({"request": "train", "steps": 2}, {"request": "restart"}, {"request": "train"}),
         *({"request": "evaluate"}, {"request": "memory"}),
     )
-    assert made == {"steps_per_epoch": 4, "compile_seconds": 1.5}
+    assert made == {"steps_per_epoch": 4, "compile_seconds": 1.5, "on_gpu": False}
     assert first["losses"] == [11.0, 11.0] and first["seconds"] > 0
     assert restarted == {} and second["losses"] == [11.0] * 4
     assert scores == {"loss": 0.5, "accuracy": 1.0} and memory == {"parameters": 8}

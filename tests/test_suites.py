@@ -2,15 +2,17 @@
 
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from helpers import suites
 from helpers.benchmark import MeasurementError
-from helpers.suites import accuracy, epoch, kernels, transfers
+from helpers.results import write_results
+from helpers.suites import accuracy, epoch, frameworks, kernels, rivals, transfers
 from helpers.suites.kernels import pass_name
+from helpers.suites.rivals import System
+from helpers.workers import WorkerError
 
 RECORD = {"experiment": "epoch_time", "system": "loops", "unit": "ms", "median": 1.0, "min": 1.0, "max": 1.0, "runs": 1}
 
@@ -109,14 +111,14 @@ class FakeWorker:
 
     def call(self, request, steps=None, **_):
         if request == "make":
-            return {"steps_per_epoch": self.steps_per_epoch, "compile_seconds": 0.0}
+            return {"steps_per_epoch": self.steps_per_epoch, "compile_seconds": 0.0, "on_gpu": False}
         steps = steps or self.steps_per_epoch
         seconds, self.compilation = steps * self.step + self.compilation, 0.0
         return {"seconds": seconds, "losses": [self.loss] * steps}
 
 
 def _rival(system=epoch.SYSTEMS[1], **worker):
-    return epoch.Rival(FakeWorker(**worker), system, {"network": "lenet5"}, 128)
+    return rivals.Rival(FakeWorker(**worker), system, {"network": "lenet5"}, 128)
 
 
 def test_an_epoch_over_a_second_is_timed_on_a_slice():
@@ -125,17 +127,17 @@ def test_an_epoch_over_a_second_is_timed_on_a_slice():
     assert fast.turn() == pytest.approx(0.1) and slow.turn() == pytest.approx(0.6)
     assert fast.images == 100 * 128 and slow.images == 20 * 128
     assert (fast.runs(9), slowest.runs(9), _rival(step=30.0).runs(9)) == (9, 3, 1)
-    assert (fast.proof_steps, slowest.proof_steps) == (20, int(epoch.PROOF_SECONDS / 3.0))
+    assert (fast.proof_steps, slowest.proof_steps) == (20, int(rivals.PROOF_SECONDS / 3.0))
 
 
 def test_a_scaled_record_says_so():
     plain = _rival(system=epoch.SYSTEMS[0], step=0.5)
-    work = SimpleNamespace(network=SimpleNamespace(name="lenet5"), label="mnist")
-    record = epoch._record(work, 128, plain, [0.5, 0.5], epoch_images=100 * 128)
+    base = {"experiment": "epoch_time", "network": "lenet5", "batch_size": 128}
+    record = rivals._record(base, plain, [0.5, 0.5], epoch_images=100 * 128)
     assert record["scaled"] and record["slice_batch"] == 8 and record["slice_steps"] == 2
     assert record["median"] == pytest.approx(1e3 * 0.5 * 100 * 128 / 16)
     whole = _rival(step=0.001)
-    assert not epoch._record(work, 128, whole, [0.1], epoch_images=100 * 128)["scaled"]
+    assert not rivals._record(base, whole, [0.1], epoch_images=100 * 128)["scaled"]
 
 
 def test_losses_outside_the_bound_stop_the_suite():
@@ -147,7 +149,7 @@ def test_losses_outside_the_bound_stop_the_suite():
 
 
 def test_the_epoch_suite_runs_engines_in_processes_of_their_own():
-    (record,) = epoch.measure(epoch.TINY, batch_size=8, runs=2, systems=[epoch.SYSTEMS[2]])
+    (record,) = rivals.measure(epoch.TINY, [epoch.SYSTEMS[2]], batch_size=8, runs=2)
     assert record["system"] == "vectorized" and record["median"] > 0 and not record["scaled"]
     assert 0 <= record["agreement"] <= 1 and record["agreement_steps"] == 8
 
@@ -175,3 +177,90 @@ def test_no_byte_crosses_within_an_epoch(torch):
 def test_a_suite_of_the_card_is_refused_without_one(output):
     with pytest.raises(MeasurementError, match="run it on a machine with a GPU"):
         suites.run_suite("kernels", folder=output, cells={})
+
+
+def _cells(calls, *names):
+    def make(name):
+        def cell(records):
+            calls.append(name)
+            return [dict(RECORD, form=name)]
+
+        return cell
+
+    return {name: make(name) for name in names}
+
+
+def test_cells_have_files_of_their_own_and_what_is_there_is_kept(output, monkeypatch):
+    calls = []
+    cells = _cells(calls, "a", "b")
+    first = suites.run_cells("frameworks", folder=output, only=["b"], cells=cells)
+    assert [path.name for path in first] == ["cpu-frameworks-b.json"] and calls == ["b"]
+    second = suites.run_cells("frameworks", folder=output, cells=cells)
+    assert [path.name for path in second] == ["cpu-frameworks-a.json"] and calls == ["b", "a"]
+    assert not suites.run_cells("frameworks", folder=output, cells=cells) and calls == ["b", "a"]
+    suites.run_cells("frameworks", folder=output, only=["a"], cells=cells)
+    assert calls == ["b", "a", "a"], "a cell that is asked for by name is measured again"
+    changed = {**suites.describe_environment(), "code_digest": {"loops": "other"}}
+    monkeypatch.setattr(suites, "describe_environment", lambda: changed)
+    suites.run_cells("frameworks", folder=output, cells=cells)
+    assert calls[3:] == ["a", "b"], "what other code measured is measured again"
+
+
+def test_no_cell_is_begun_after_its_time(output, capsys):
+    calls = []
+    assert not suites.run_cells("frameworks", folder=output, seconds=-1.0, cells=_cells(calls, "a"))
+    assert not calls and "a: left for the next run" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="suite 'frameworks' has no cell 'c'; it has a, b"):
+        suites.run_cells("frameworks", folder=output, only=["c"], cells=_cells(calls, "a", "b"))
+
+
+class RefusingWorker(FakeWorker):
+    """A worker that cannot make its engine."""
+
+    def __init__(self, message):
+        super().__init__(0.001)
+        self.message = message
+
+    def call(self, request, **_):
+        raise WorkerError(self.message)
+
+
+@pytest.mark.parametrize(
+    "message, reason",
+    [
+        ("ImportError: engine 'jax' needs jax, which cannot be imported here", "engine 'jax' needs jax, which"),
+        ("ValueError: form 'epoch graph' needs a GPU", "form 'epoch graph' needs a GPU"),
+    ],
+)
+def test_a_framework_that_cannot_run_is_absent_with_its_reason(message, reason):
+    system = rivals.System("jax", "scan", framework=True)
+    with pytest.raises(rivals.Absent, match=reason):
+        rivals.Rival(RefusingWorker(message), system, {"network": "lenet5"}, 128)
+    with pytest.raises(WorkerError):  # one of the project's own engines must run
+        rivals.Rival(RefusingWorker(message), rivals.System("loops", "njit"), {"network": "lenet5"}, 128)
+    with pytest.raises(WorkerError):  # what is no refusal is a failure
+        rivals.Rival(RefusingWorker("RuntimeError: out of memory"), system, {"network": "lenet5"}, 128)
+
+
+def test_a_framework_that_misses_the_card_is_absent(monkeypatch):
+    monkeypatch.setattr(rivals, "gpu_available", lambda: True)
+    with pytest.raises(rivals.Absent, match="tensorflow finds no GPU on this machine"):
+        system = rivals.System("tensorflow", "XLA", framework=True)
+        rivals.Rival(FakeWorker(0.001), system, {"network": "lenet5"}, 128)
+
+
+def test_missing_frameworks_leave_records_that_say_why(output):
+    systems = [System("vectorized", "BLAS, all cores"), System("keras", "fit", {"backend": "theano"}, framework=True)]
+    timed, absent = rivals.measure(epoch.TINY, systems, batch_size=8, runs=2, experiment="compared_epoch_time")
+    assert timed["experiment"] == "compared_epoch_time" and timed["data"] == "resident"
+    assert absent["experiment"] == "absent" and absent["system"] == "keras" and absent["network"] == "tiny"
+    assert absent["reason"].startswith("backend is 'theano'; expected")
+    write_results("frameworks-tiny", [timed, absent], folder=output)
+
+
+def test_cells_of_the_comparison():
+    cells = frameworks.cells(quick=False)
+    assert len(cells) == 14 and list(cells)[0] == "lenet5-mnist-b128-fp32"
+    assert "vgg_small-cifar-10-shapes-b128-bf16" in cells and "lenet5-fashion_mnist-b2048-fp32" in cells
+    named = [(s.engine, s.form) for s in frameworks.OURS + frameworks.ORDINARY_AND_BEST + frameworks.FURTHER_FORMS]
+    assert len(set(named)) == len(named) == 20

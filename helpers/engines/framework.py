@@ -115,6 +115,11 @@ class FrameworkEngine(Engine):
         data = 0 if self.dataset is None else self.dataset.train_images.nbytes
         return {"parameters": values, "optimizer": values, "gradients": values, "data set": data}
 
+    @property
+    @abstractmethod
+    def on_gpu(self):
+        """Whether the framework has found a GPU to train on."""
+
     @abstractmethod
     def _load_split(self, images, labels):
         """Place the uint8 training images and their labels where training reads them."""

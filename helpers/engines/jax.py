@@ -39,13 +39,17 @@ class JaxEngine(FrameworkEngine):
     def __init__(self, network, optimizer, batch_size=128, precision="fp32", seed=0, form=None):
         super().__init__(network, optimizer, batch_size, precision, seed, form)
         jax = self._framework
-        if precision == "tf32" and jax.default_backend() != "gpu":
+        if precision == "tf32" and not self.on_gpu:
             raise ValueError("precision 'tf32' needs a GPU that JAX finds; choose 'fp32'")
         self._rank = spatial_rank(network)
         self._step_once = jax.jit(self._step, donate_argnums=0)
         self._scan_steps = jax.jit(self._scan, donate_argnums=0)
         self._forward_once = jax.jit(self._forward)
         self._load_state(self.initial_state())
+
+    @property
+    def on_gpu(self):
+        return self._framework.default_backend() == "gpu"
 
     def _load_split(self, images, labels):
         put = self._framework.device_put

@@ -54,6 +54,13 @@ class KerasEngine(FrameworkEngine):
         self._optimizer = None  # made for the number of steps of an epoch, when the data set is known
         self._load_state(self.initial_state())
 
+    @property
+    def on_gpu(self):
+        framework = import_module(self.backend)
+        if self.backend == "tensorflow":
+            return bool(framework.config.list_physical_devices("GPU"))
+        return framework.default_backend() == "gpu" if self.backend == "jax" else framework.cuda.is_available()
+
     def _make_layers(self, stage):
         """Keras's layers of one stage: one, and a padding layer before it where the padding is given in cells."""
         layers, layer = self._framework.layers, stage.layer

@@ -51,6 +51,10 @@ class PyTorchEngine(FrameworkEngine):
         self._make_model()
         self._load_state(self.initial_state())
 
+    @property
+    def on_gpu(self):
+        return self.device.type == "cuda"
+
     def _make_model(self):
         torch, self._layers = self._framework, import_module("helpers.engines.pytorch_layers")
         model = self._layers.ProgramModule(self._program, spatial_rank(self.network))

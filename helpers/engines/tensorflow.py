@@ -35,8 +35,7 @@ class TensorFlowEngine(FrameworkEngine):
     def __init__(self, network, optimizer, batch_size=128, precision="fp32", seed=0, form=None):
         super().__init__(network, optimizer, batch_size, precision, seed, form)
         tf = self._framework
-        gpus = tf.config.list_physical_devices("GPU")
-        if precision == "tf32" and not gpus:
+        if precision == "tf32" and not self.on_gpu:
             raise ValueError("precision 'tf32' needs a GPU that TensorFlow finds; choose 'fp32'")
         tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         self._rank = spatial_rank(network)
@@ -51,6 +50,10 @@ class TensorFlowEngine(FrameworkEngine):
             self._train_steps = tf.function(self._loop, jit_compile=True)
         self._forward_once = tf.function(self._forward)
         self._load_state(self.initial_state())
+
+    @property
+    def on_gpu(self):
+        return bool(self._framework.config.list_physical_devices("GPU"))
 
     def _load_split(self, images, labels):
         tf = self._framework

@@ -5,15 +5,19 @@ Knows result files; must not learn how a cell measures. Each module here offers
 """
 
 import json
+import time
 from importlib import import_module
+from math import inf
 from pathlib import Path
 
 from helpers.atomic import write_atomically
 from helpers.benchmark import MeasurementError
 from helpers.results import RESULTS, ROOT, describe_environment, write_results
+from helpers.startup import short_name
 
-SUITES = ("epoch", "baselines", "accuracy", "kernels", "compile", "transfers", "sanitizer")
+SUITES = ("epoch", "baselines", "accuracy", "kernels", "compile", "transfers", "sanitizer", "frameworks")
 OUTPUT = ROOT / "output"
+BY_CELL = ("frameworks",)  # suites that write a file a cell
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file
 
 
@@ -58,6 +62,57 @@ def run_suite(name, quick=False, folder=None, cells=None):
     path = write_results(name, [record for key in cells for record in done[key]], environment, folder)
     progress.unlink(missing_ok=True)
     return path
+
+
+def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
+    """Measure cells of a suite, each written to a file of its own: <gpu>-<suite>-<cell>.json.
+
+    A cell whose file is there, from this machine and today's code, is kept.
+
+    Parameters
+    ----------
+    name, quick, folder, cells
+        As in `run_suite`.
+    only : sequence of str
+        Cells to measure, again where they were before; all that are missing by default.
+    seconds : float
+        No cell is begun later than this after the start.
+
+    Returns
+    -------
+    list of Path
+        Files written.
+
+    Raises
+    ------
+    ValueError
+        For a cell that the suite does not have.
+    """
+    environment, started, written = describe_environment(), time.monotonic(), []
+    cells = import_module(f"helpers.suites.{name}").cells(quick) if cells is None else cells
+    if unknown := [key for key in only if key not in cells]:
+        raise ValueError(f"suite {name!r} has no cell {unknown[0]!r}; it has {', '.join(cells)}")
+    folder = Path(folder or (OUTPUT / "quick" if quick else RESULTS))
+    for key in only or cells:
+        if not only and _is_current(folder / f"{short_name(environment['gpu'])}-{name}-{key}.json", environment):
+            print(f"{name}: {key}: measured before, kept", flush=True)
+        elif time.monotonic() - started > seconds:
+            print(f"{name}: {key}: left for the next run", flush=True)
+        else:
+            print(f"{name}: {key}", flush=True)
+            written.append(write_results(f"{name}-{key}", cells[key]([]), environment, folder))
+    return written
+
+
+def _is_current(path, environment):
+    """Whether a file is there that this machine, with these packages and today's code, would write."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["environment"]
+    except (OSError, ValueError):
+        return False
+    digests = before["code_digest"]
+    same = all(before.get(key) == environment.get(key) for key in SAME if key != "code_digest")
+    return same and all(environment["code_digest"].get(system) == digest for system, digest in digests.items())
 
 
 def _resume(path, environment):

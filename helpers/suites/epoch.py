@@ -1,43 +1,15 @@
-"""Suite "epoch": the time of one training epoch, every system in a process of its own, rivals in turns.
+"""Suite "epoch": the time of one training epoch by the project's own engines, rivals in turns.
 
-Each system's losses are held against the float64 oracle before and after the timing; the largest share of the
-allowed gap stands in its record. Must not learn how an engine works.
+Must not learn how an engine works.
 """
 
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from helpers.suites.rivals import System, measure
+from helpers.suites.workloads import cifar10_or_shapes
 
-import numpy as np
-
-from helpers.agreement import agreement_bound, check_agreement
-from helpers.benchmark import interleave, summarise
-from helpers.device import gpu_available
-from helpers.suites.workloads import cifar10_or_shapes, make_workload
-from helpers.workers import Worker
-
-WHOLE_SECONDS = 1.0  # a longer epoch is timed on a slice that fits into this
-SLICES = (1, 2, 5, 10, 20, 50, 100, 200)  # steps
-PROOF_STEPS, PROOF_SECONDS = 20, 5.0
 # slow enough that rounding is not amplified from step to step; the time of a step is the same
 PROOF_RATES = {"lenet5": 0.003, "vgg_small": 0.0001}
-RUNS = 9
-FEWER_RUNS = {2.0: 3, 10.0: 1}  # a turn longer than so many seconds is taken so often
 
-
-@dataclass(frozen=True)
-class System:
-    """One way to train: engine, the form it is run in, its options.
-
-    `slice_batch` replaces the batch where one batch would take minutes; a network in `skips` is not tried.
-    """
-
-    engine: str
-    form: str
-    options: dict = field(default_factory=dict)
-    gpu: bool = False
-    slice_batch: dict = field(default_factory=dict)
-    skips: tuple[str, ...] = ()
-
+TINY = {"network": "tiny", "dataset": "synthetic"}
 
 SYSTEMS = (
     System("loops", "plain Python", {"compiled": False}, slice_batch={"lenet5": 8, "tiny": 2}, skips=("vgg_small",)),
@@ -49,138 +21,13 @@ SYSTEMS = (
 )
 
 
-class Rival:
-    """A system at work on one workload: a worker process, its slice of an epoch, and its proof of agreement."""
-
-    def __init__(self, worker, system, workload, batch_size, proof_steps=PROOF_STEPS):
-        self.system, self.batch_size, self._worker = system, batch_size, worker
-        self.slice_batch = system.slice_batch.get(workload["network"], batch_size)
-        settings = {"batch_size": self.slice_batch, "precision": "fp32", "seed": 0}
-        made = worker.call("make", engine=system.engine, workload=workload, options=system.options, **settings)
-        self.steps_per_epoch = made["steps_per_epoch"]
-        step = self._step_seconds()
-        whole = step * self.steps_per_epoch <= WHOLE_SECONDS and self.slice_batch == batch_size
-        fitting = [s for s in SLICES if s * step <= WHOLE_SECONDS and s <= self.steps_per_epoch]
-        self.slice_steps = None if whole else max(fitting, default=1)
-        self.proof_steps = max(1, min(proof_steps, self.steps_per_epoch, int(PROOF_SECONDS / step)))
-        self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
-        self.share = 0.0
-
-    def _step_seconds(self):
-        """Seconds of a step, compilation and first touch apart."""
-        first = self._worker.call("train", steps=1)["seconds"]
-        if first > max(FEWER_RUNS):
-            return first
-        step = self._worker.call("train", steps=1)["seconds"]
-        several = min(PROOF_STEPS, self.steps_per_epoch)
-        if step * several > WHOLE_SECONDS:
-            return step
-        self._worker.call("train", steps=several)
-        return self._worker.call("train", steps=several)["seconds"] / several
-
-    def prove(self, reference, bound):
-        """Train the first steps from the initial state; raises where a loss leaves the bound."""
-        self._worker.call("restart")
-        losses = np.array(self._worker.call("train", steps=self.proof_steps)["losses"])
-        reference, bound = reference[: self.proof_steps], bound[: self.proof_steps]
-        share = check_agreement(losses, reference, bound, f"{self.system.engine} ({self.system.form})")
-        self.share = max(self.share, share)
-
-    def runs(self, wanted):
-        """Turns to take, where `wanted` would do for a fast one."""
-        return min([wanted, *(runs for limit, runs in FEWER_RUNS.items() if self.turn_seconds > limit)])
-
-    def turn(self):
-        """One timed turn; seconds."""
-        return self._worker.call("train", epoch=1, steps=self.slice_steps)["seconds"]
-
-    @property
-    def images(self):
-        """Images of one turn."""
-        return (self.slice_steps or self.steps_per_epoch) * self.slice_batch
-
-
 def cells(quick):
     """One cell a network: lenet5 on MNIST, vgg_small on CIFAR-10 or its shapes."""
     if quick:
         small = {"network": "lenet5", "dataset": "mnist", "train": 1024, "test": 256}
-        return {"lenet5": lambda _: measure(small, runs=2), "tiny": lambda _: measure(TINY, batch_size=8, runs=2)}
+        return {"lenet5": lambda _: measure(small, SYSTEMS, runs=2),
+                "tiny": lambda _: measure(TINY, SYSTEMS, batch_size=8, runs=2)}  # fmt: skip
     lenet5 = {"network": "lenet5", "dataset": "mnist", "rate": PROOF_RATES["lenet5"]}
     vgg_small = {"network": "vgg_small", "dataset": cifar10_or_shapes(), "rate": PROOF_RATES["vgg_small"]}
-    return {"lenet5": lambda _: measure(lenet5), "vgg_small": lambda _: measure(vgg_small, proof_steps=5)}
-
-
-TINY = {"network": "tiny", "dataset": "synthetic"}
-
-
-def measure(workload, batch_size=128, runs=RUNS, systems=SYSTEMS, proof_steps=PROOF_STEPS):
-    """epoch_time records of all systems that this machine can run.
-
-    Parameters
-    ----------
-    workload : dict
-        Arguments of `make_workload`.
-    batch_size, runs : int
-    systems : sequence of System
-    proof_steps : int
-        Steps whose losses are held against float64, at most.
-
-    Returns
-    -------
-    list of dict
-    """
-    work = make_workload(**workload)
-    steps = len(work.dataset.train_labels) // batch_size
-    with ExitStack() as stack:
-        rivals = {}
-        for system in systems:
-            if work.network.name in system.skips:
-                continue
-            if system.gpu and not gpu_available():
-                print(f"  no GPU: {system.engine} ({system.form}) is left out", flush=True)
-                continue
-            rival = Rival(stack.enter_context(Worker()), system, workload, batch_size, proof_steps)
-            rivals[f"{system.engine} ({system.form})"] = rival
-        _prove(rivals, work)
-        for rival in rivals.values():
-            if rival.turn_seconds < min(FEWER_RUNS):
-                rival.turn()  # an epoch's graph is captured at its first launch
-        turns = {name: rival.runs(runs) for name, rival in rivals.items()}
-        seconds = interleave({name: rival.turn for name, rival in rivals.items()}, turns)
-        _prove({name: rival for name, rival in rivals.items() if rival.turn_seconds < max(FEWER_RUNS)}, work)
-    return [_record(work, batch_size, rivals[name], seconds[name], steps * batch_size) for name in rivals]
-
-
-def _prove(rivals, work):
-    """Hold every rival's first losses against float64, at its own batch size."""
-    for batch in {rival.slice_batch for rival in rivals.values()}:
-        alike = [rival for rival in rivals.values() if rival.slice_batch == batch]
-        steps = max(rival.proof_steps for rival in alike)
-        reference, bound = _bound(work, batch, steps)
-        for rival in alike:
-            rival.prove(reference, bound)
-
-
-_bounds = {}
-
-
-def _bound(work, batch, steps):
-    """`agreement_bound` of the workload, computed once."""
-    key = (work.network, work.label, batch, steps)
-    if key not in _bounds:
-        _bounds[key] = agreement_bound(work.network, work.optimizer, work.dataset, batch, 0, steps)
-    return _bounds[key]
-
-
-def _record(work, batch_size, rival, seconds, epoch_images):
-    timing, scaled = summarise(seconds), rival.images != epoch_images
-    record = {
-        **{"experiment": "epoch_time", "system": rival.system.engine, "form": rival.system.form},
-        **{"network": work.network.name, "dataset": work.label, "batch_size": batch_size, "precision": "fp32"},
-        **timing.record("ms", epoch_images / rival.images),
-        **{"scaled": scaled, "agreement": rival.share, "agreement_steps": rival.proof_steps},
-    }
-    if scaled:
-        record |= {"slice_batch": rival.slice_batch, "slice_steps": rival.images // rival.slice_batch}
-    print(f"  {record['system']} ({record['form']}): {record['median']:.1f} ms", flush=True)
-    return record
+    return {"lenet5": lambda _: measure(lenet5, SYSTEMS),
+            "vgg_small": lambda _: measure(vgg_small, SYSTEMS, proof_steps=5)}  # fmt: skip

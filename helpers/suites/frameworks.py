@@ -1,0 +1,78 @@
+"""Suite "frameworks": one epoch by every system on the same work; a cell is a network, data set, batch and precision.
+
+Each cell is a file of its own, so that the suite resumes cell by cell. Must not learn how an engine works.
+"""
+
+from helpers.suites.epoch import PROOF_RATES, SYSTEMS, TINY
+from helpers.suites.rivals import System, measure
+from helpers.suites.workloads import cifar10_or_shapes
+
+EXPERIMENT = "compared_epoch_time"
+FULL_BATCH = 128  # every form runs at this one; the ordinary and the best at the others
+BATCHES = (32, 128, 512, 2048)
+RUNS = 7
+# steps whose losses are proven: the oracle takes them on one core
+PROOF_STEPS = {"lenet5": {2048: 5}, "vgg_small": {32: 10, 128: 5, 512: 2, 2048: 1}}
+PRECISIONS = ("tf32", "bf16")  # of the frameworks, at FULL_BATCH
+
+
+def _framework(engine, form, options=None, **more):
+    return System(engine, more.pop("named", form), {"form": form, **(options or {})}, framework=True, **more)
+
+
+def _keras(form, backend):
+    named, environment = f"{form}, backend {backend}", {"KERAS_BACKEND": backend}
+    return _framework("keras", form, {"backend": backend}, named=named, environment=environment, data="host-fed")
+
+
+LAST = {"channels_last": True}
+OURS = tuple(system for system in SYSTEMS if system.form in ("njit, one core", "BLAS, all cores", "epoch graph"))
+ORDINARY_AND_BEST = (
+    _framework("pytorch", "eager"),
+    _framework("pytorch", "epoch graph"),
+    _framework("pytorch", "compile + epoch graph"),
+    _framework("jax", "jit"),
+    _framework("jax", "scan"),
+    _keras("fit", "jax"),
+    _keras("fit, best settings", "jax"),
+    _framework("tensorflow", "eager"),
+    _framework("tensorflow", "epoch function"),
+)
+FURTHER_FORMS = (
+    _framework("pytorch", "compile"),
+    _framework("pytorch", "epoch graph", LAST, named="epoch graph, channels last"),
+    _framework("pytorch", "compile + epoch graph", LAST, named="compile + epoch graph, channels last"),
+    _keras("fit", "torch"),
+    _keras("fit", "tensorflow"),
+    _keras("fit, best settings", "tensorflow"),
+    _framework("tensorflow", "function"),
+    _framework("tensorflow", "XLA"),
+)
+
+
+def cells(quick):
+    """One cell for each network, data set, batch and precision, by the name of its file."""
+    if quick:
+        return {"tiny-b8-fp32": lambda _: compare(TINY, 8, runs=2)}
+    pairs = (("lenet5", "mnist"), ("vgg_small", cifar10_or_shapes()), ("lenet5", "fashion_mnist"))
+    works = [{"network": name, "dataset": dataset, "rate": PROOF_RATES[name]} for name, dataset in pairs]
+    wanted = [(work, batch, "fp32") for work in works for batch in BATCHES]
+    wanted.sort(key=lambda cell: cell[1] != FULL_BATCH)  # the cells that most readers look at come first
+    wanted += [(works[1], FULL_BATCH, precision) for precision in PRECISIONS]
+    return {
+        f"{work['network']}-{work['dataset'].lower().replace(' ', '-')}-b{batch}-{precision}": (
+            lambda _, cell=(work, batch, precision): compare(*cell)
+        )
+        for work, batch, precision in wanted
+    }
+
+
+def compare(workload, batch_size, precision="fp32", runs=RUNS):
+    """Records of one cell: compared_epoch_time, and "absent" where a framework's form cannot run here."""
+    systems = ORDINARY_AND_BEST + (FURTHER_FORMS if batch_size == FULL_BATCH else ())
+    if precision == "fp32":
+        systems = OURS + systems
+    else:  # what float32 costs is known then, and Keras runs in nothing else
+        systems = [system for system in systems if system.engine != "keras"]
+    steps = PROOF_STEPS.get(workload["network"], {}).get(batch_size, 20)
+    return measure(workload, systems, batch_size, runs, steps, precision, EXPERIMENT)

@@ -45,14 +45,41 @@ class Absent(Exception):
     """A framework's form cannot run here; the message is the reason, one sentence."""
 
 
+def enter(worker, system, workload, batch_size, precision="fp32"):
+    """Let a worker make a system's engine; its answer to "make".
+
+    Raises
+    ------
+    Absent
+        Where a framework is missing, refuses the workload, or misses the card that is there.
+    """
+    settings = {"batch_size": batch_size, "precision": precision, "seed": 0, "options": system.options}
+    try:
+        made = worker.call("make", engine=system.engine, workload=workload, **settings)
+    except WorkerError as error:
+        kind, _, reason = str(error).partition(": ")
+        if system.framework and kind in ("ImportError", "ValueError"):
+            raise Absent(reason) from None
+        raise
+    if system.framework and gpu_available() and not made["on_gpu"]:
+        raise Absent(f"{system.engine} finds no GPU on this machine")
+    return made
+
+
+def absence(base, system, reason):
+    """The record of a framework's form that cannot run here; `base` names the workload."""
+    print(f"  {system.engine} ({system.form}) is absent: {reason}", flush=True)
+    named = {"experiment": "absent", "system": system.engine, "form": system.form, "unit": ""}
+    return {**base, **named, "reason": reason}
+
+
 class Rival:
     """A system at work on one workload: a worker process, its slice of an epoch, and its proof of agreement."""
 
     def __init__(self, worker, system, workload, batch_size, proof_steps=PROOF_STEPS, precision="fp32"):
         self.system, self.batch_size, self._worker = system, batch_size, worker
         self.slice_batch = system.slice_batch.get(workload["network"], batch_size)
-        settings = {"batch_size": self.slice_batch, "precision": precision, "seed": 0}
-        self.steps_per_epoch = self._make(workload, settings)["steps_per_epoch"]
+        self.steps_per_epoch = enter(worker, system, workload, self.slice_batch, precision)["steps_per_epoch"]
         step = self._step_seconds()
         whole = step * self.steps_per_epoch <= WHOLE_SECONDS and self.slice_batch == batch_size
         fitting = [s for s in SLICES if s * step <= WHOLE_SECONDS and s <= self.steps_per_epoch]
@@ -60,22 +87,6 @@ class Rival:
         self.proof_steps = max(1, min(proof_steps, self.steps_per_epoch, int(PROOF_SECONDS / step)))
         self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
         self.share = 0.0
-
-    def _make(self, workload, settings):
-        """Let the worker make the engine. Raises Absent where a framework is missing, refuses or misses the card."""
-        system = self.system
-        try:
-            made = self._worker.call(
-                "make", engine=system.engine, workload=workload, options=system.options, **settings
-            )
-        except WorkerError as error:
-            kind, _, reason = str(error).partition(": ")
-            if system.framework and kind in ("ImportError", "ValueError"):
-                raise Absent(reason) from None
-            raise
-        if system.framework and gpu_available() and not made["on_gpu"]:
-            raise Absent(f"{system.engine} finds no GPU on this machine")
-        return made
 
     def _step_seconds(self):
         """Seconds of a step, compilation and first touch apart."""
@@ -145,7 +156,7 @@ def measure(
             try:
                 rival = Rival(worker, system, workload, batch_size, proof_steps, precision)
             except Absent as reason:
-                absent.append(_absence(base, system, str(reason)))
+                absent.append(absence(base, system, str(reason)))
             else:
                 rivals[f"{system.engine} ({system.form})"] = rival
         _prove(rivals, work, precision)
@@ -192,9 +203,3 @@ def _record(base, rival, seconds, epoch_images):
         record |= {"slice_batch": rival.slice_batch, "slice_steps": rival.images // rival.slice_batch}
     print(f"  {record['system']} ({record['form']}): {record['median']:.1f} ms", flush=True)
     return record
-
-
-def _absence(base, system, reason):
-    print(f"  {system.engine} ({system.form}) is absent: {reason}", flush=True)
-    named = {"experiment": "absent", "system": system.engine, "form": system.form, "unit": ""}
-    return {**base, **named, "reason": reason}

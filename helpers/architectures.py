@@ -26,6 +26,16 @@ def vgg_small(input_shape=(32, 32, 3), classes=10):
     return Network(input_shape, [*layers, Flatten(), Dense(classes)], name="vgg_small")
 
 
+def plain_blocks(input_shape=(32, 32, 3), classes=10, channels=32, depth=4):
+    """`depth` 3x3 convolutions with padding, `channels` filters each, pooled once behind the first; one dense layer.
+
+    For measurements of growth: one number says how large it is.
+    """
+    convolutions = [layer for _ in range(depth) for layer in (Conv2D(channels, 3, padding="same"), ReLU())]
+    layers = [*convolutions[:2], MaxPool2D(2), *convolutions[2:], Flatten(), Dense(classes)]
+    return Network(input_shape, layers, name="plain_blocks")
+
+
 def tiny(input_shape=(10, 9, 2), classes=3):
     """A network of every layer kind, small enough for the simulator and for interpreted loops."""
     return Network(

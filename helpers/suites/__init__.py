@@ -15,7 +15,18 @@ from helpers.benchmark import MeasurementError
 from helpers.results import RESULTS, ROOT, describe_environment, write_results
 from helpers.startup import short_name
 
-SUITES = ("epoch", "baselines", "accuracy", "kernels", "compile", "transfers", "sanitizer", "frameworks", "costs")
+SUITES = (
+    "epoch",
+    "baselines",
+    "accuracy",
+    "kernels",
+    "compile",
+    "transfers",
+    "sanitizer",
+    "frameworks",
+    "costs",
+    "growth",
+)
 OUTPUT = ROOT / "output"
 BY_CELL = ("frameworks",)  # suites that write a file a cell
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file

@@ -78,7 +78,7 @@ class Rival:
 
     def __init__(self, worker, system, workload, batch_size, proof_steps=PROOF_STEPS, precision="fp32"):
         self.system, self.batch_size, self._worker = system, batch_size, worker
-        self.slice_batch = system.slice_batch.get(workload["network"], batch_size)
+        self.slice_batch = system.slice_batch.get(str(workload["network"]), batch_size)
         self.steps_per_epoch = enter(worker, system, workload, self.slice_batch, precision)["steps_per_epoch"]
         step = self._step_seconds()
         whole = step * self.steps_per_epoch <= WHOLE_SECONDS and self.slice_batch == batch_size

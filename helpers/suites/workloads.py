@@ -5,10 +5,11 @@ Knows names of networks and data sets; must not learn about engines or clocks.
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from helpers.architectures import lenet5, tiny, vgg_small
+from helpers.architectures import lenet5, plain_blocks, tiny, vgg_small
 from helpers.data import DataError, Dataset, load_dataset, synthetic
 from helpers.network import Network
 from helpers.optimizers import SGD, cosine
@@ -32,9 +33,11 @@ def make_workload(network, dataset, train=None, test=None, validation=0, rate=0.
 
     Parameters
     ----------
-    network : {"lenet5", "vgg_small", "tiny"}
-    dataset : str
+    network : {"lenet5", "vgg_small", "tiny"} or dict
+        A dict holds the sizes of `plain_blocks`: channels, depth.
+    dataset : str or dict
         A data set's name, "CIFAR-10 shapes" (synthetic images of that shape and number) or "synthetic" (tiny's shape).
+        A dict holds the sizes of a random one with three channels: size (height and width), samples.
     train, test, validation : int
         Samples to keep (None: all) or to split off.
     rate, momentum, epochs : float, float, int
@@ -49,7 +52,8 @@ def make_workload(network, dataset, train=None, test=None, validation=0, rate=0.
         data = data.subset(train, test)
     schedule = cosine(rate, epochs, warmup=1.0) if epochs else rate
     label = data.name if data.title in ("MNIST", "CIFAR-10", "Fashion-MNIST") else data.title
-    made = NETWORKS[network](data.image_shape, data.classes)
+    make = partial(plain_blocks, **network) if isinstance(network, dict) else NETWORKS[network]
+    made = make(data.image_shape, data.classes)
     return Workload(made, data, SGD(schedule, momentum), label)
 
 
@@ -58,6 +62,9 @@ def _dataset(name, validation):
         few = synthetic((32, 32, 3), train=5_000, test=1_000, classes=10)
         images, labels = (np.concatenate([array] * 10) for array in (few.train_images, few.train_labels))
         return replace(few, name=name, title=CIFAR_SHAPES, train_images=images, train_labels=labels)
+    if isinstance(name, dict):
+        shape = (name["size"], name["size"], 3)
+        return replace(synthetic(shape, train=name["samples"], classes=10), title="random images")
     if name == "synthetic":
         return synthetic((10, 9, 2), train=64, test=32, classes=3)
     return load_dataset(name, validation)

@@ -1,0 +1,78 @@
+"""Suite "growth": an epoch's time against batch, image size, channels, depth and size of the data set, one at a time.
+
+The network is a plain one of equal convolutions, so that one number says how large it is. Must not learn how an
+engine works.
+"""
+
+from helpers.device import device_properties, gpu_available
+from helpers.lowering import fuse_pool, fuse_relu, lower
+from helpers.roofline import roofline
+from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
+from helpers.suites.rivals import measure
+from helpers.suites.workloads import make_workload
+
+# what stays when another one grows; sizes small enough for a card of 16 GB
+BASE = {"batch": 128, "size": 32, "channels": 32, "depth": 4, "samples": 6_400}
+VALUES = {
+    "batch": (16, 64, 256, 1024),
+    "size": (8, 16, 48, 64),
+    "channels": (8, 16, 64, 128),
+    "depth": (1, 2, 8, 16),
+    "samples": (1_600, 12_800, 25_600),
+}
+PROOF_STEPS, RATE = 2, 1e-4
+BEST = {("pytorch", "epoch graph"), ("jax", "scan")}
+SYSTEMS = (
+    *(system for system in OURS if system.engine != "loops"),
+    *(system for system in ORDINARY_AND_BEST if (system.engine, system.form) in BEST),
+)
+
+
+def cells(quick):
+    """One cell for the base and one for each value that something grows to."""
+    if quick:
+        small = {"batch": 4, "size": 6, "channels": 2, "depth": 1, "samples": 16}
+        return {"depth 1": lambda _: grown("depth", 1, SYSTEMS[:1], small, runs=2)}
+    found = {"base": lambda _: _of_all(grown("batch", BASE["batch"]))}
+    for by, values in VALUES.items():
+        found |= {f"{by} {value}": lambda _, by=by, value=value: grown(by, value) for value in values}
+    return found
+
+
+def _of_all(records):
+    """The base's records once for each thing that grows: it is a point of every line."""
+    return [{**record, "by": by, "value": BASE[by]} for by in VALUES for record in records]
+
+
+def grown(by, value, systems=SYSTEMS, base=BASE, runs=7):
+    """Records of experiment "growth": `by` says what grew, `value` to what; `floor` is the card's limit, in ms.
+
+    Parameters
+    ----------
+    by : {"batch", "size", "channels", "depth", "samples"}
+    value : int
+    systems : sequence of System
+    base : dict
+        Sizes of all that does not grow.
+    runs : int
+
+    Returns
+    -------
+    list of dict
+    """
+    sizes = {**base, by: value}
+    network = {"channels": sizes["channels"], "depth": sizes["depth"]}
+    workload = {"network": network, "dataset": {"size": sizes["size"], "samples": sizes["samples"]}, "rate": RATE}
+    records = measure(workload, systems, sizes["batch"], runs, PROOF_STEPS, experiment="growth")
+    added = {"by": by, "value": value}
+    if gpu_available():
+        added["floor"] = 1e3 * floor_seconds(workload, sizes["batch"])
+    return [{**record, **added} for record in records]
+
+
+def floor_seconds(workload, batch_size, properties=None):
+    """Least seconds of an epoch on a card: each operation of a step, fused with its neighbours, at its roofline."""
+    work, properties = make_workload(**workload), properties or device_properties()
+    program = fuse_pool(fuse_relu(lower(work.network)))
+    step = sum(roofline(op, program, batch_size, properties).seconds for op in program.ops)
+    return step * (len(work.dataset.train_labels) // batch_size)

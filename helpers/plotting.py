@@ -27,9 +27,10 @@ __all__ = ["plot_confusion", "plot_digits", "plot_kernels", "plot_ladder", "plot
 GREEN = "#6fb39c"
 PASS_COLOURS = {"forward": "#6b9fd2", "input gradient": GREEN, "weight gradient": ORANGE}
 SPREAD = "line: fastest to slowest"
+MANY = 10  # bars that need lower rows
 
 
-def plot_speedup(records, baseline=("loops", "njit, one core")):
+def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None):
     """Speed-up of every system over the baseline, one epoch of one network, on a log scale.
 
     Parameters
@@ -37,6 +38,8 @@ def plot_speedup(records, baseline=("loops", "njit, one core")):
     records : list of dict
         epoch_time records of one network, data set and card, the baseline's among them.
     baseline : (system, form)
+    colours : dict of system to colour, optional
+        Where many systems are compared; by default the fastest alone stands out.
 
     Returns
     -------
@@ -52,10 +55,11 @@ def plot_speedup(records, baseline=("loops", "njit, one core")):
     title += f"{base['system']} ({base['form']})"
     scaled = "* scaled from a slice of the epoch" if any(r.get("scaled") for r in records) else ""
     held = conditions(records, SPREAD, f"one epoch of {best['dataset']}", scaled)
-    chart, axes = bar_chart(names, title, held, scale=True)
+    chart, axes = bar_chart(names, title, held, row=0.4 if len(names) < MANY else 0.29, scale=True)
     axes.set_xscale("log")
     for row, (record, ratio) in enumerate(zip(records, ratios)):
-        axes.barh(row, ratio - 1, left=1, height=0.62, color=ORANGE if record is best else BLUE)
+        colour = (colours or {}).get(record["system"], ORANGE if record is best else BLUE)
+        axes.barh(row, ratio - 1, left=1, height=0.62, color=colour)
         slowest, fastest = base["median"] / record["max"], base["median"] / record["min"]
         axes.plot([slowest, fastest], [row, row], color=INK, lw=1.2)
         text = "baseline" if record is base else show_ratio(ratio)

@@ -3,14 +3,19 @@
 Each cell is a file of its own, so that the suite resumes cell by cell. Must not learn how an engine works.
 """
 
+from helpers.benchmark import refuse_impossible
+from helpers.device import device_properties, gpu_available
+from helpers.lowering import fuse_pool, fuse_relu, lower
+from helpers.roofline import Work, operation_work
 from helpers.suites.epoch import PROOF_RATES, SYSTEMS, TINY
 from helpers.suites.rivals import System, measure
-from helpers.suites.workloads import cifar10_or_shapes
+from helpers.suites.workloads import cifar10_or_shapes, make_workload
 
 EXPERIMENT = "compared_epoch_time"
 FULL_BATCH = 128  # every form runs at this one; the ordinary and the best at the others
 BATCHES = (32, 128, 512, 2048)
 RUNS = 7
+HOST = ("loops", "vectorized")  # they do not run on the card
 # steps whose losses are proven: the oracle takes them on one core
 PROOF_STEPS = {"lenet5": {2048: 5}, "vgg_small": {32: 10, 128: 5, 512: 2, 2048: 1}}
 PRECISIONS = ("tf32", "bf16")  # of the frameworks, at FULL_BATCH
@@ -75,4 +80,22 @@ def compare(workload, batch_size, precision="fp32", runs=RUNS):
     else:  # what float32 costs is known then, and Keras runs in nothing else
         systems = [system for system in systems if system.engine != "keras"]
     steps = PROOF_STEPS.get(workload["network"], {}).get(batch_size, 20)
-    return measure(workload, systems, batch_size, runs, steps, precision, EXPERIMENT)
+    records = measure(workload, systems, batch_size, runs, steps, precision, EXPERIMENT)
+    return [_with_work(record, workload) for record in records] if gpu_available() else records
+
+
+def _with_work(record, workload):
+    """`record` of a system on the card with an epoch's work and the card's limits; refused where it exceeds them."""
+    if record["experiment"] != EXPERIMENT or record["system"] in HOST:
+        return record
+    work, properties = make_workload(**workload), device_properties()
+    program = fuse_pool(fuse_relu(lower(work.network)))
+    step = sum((operation_work(op, program, record["batch_size"]) for op in program.ops), Work(0, 0))
+    steps = len(work.dataset.train_labels) // record["batch_size"]
+    epoch = Work(steps * step.flops, steps * step.bytes)
+    if record["precision"] == "fp32":
+        refuse_impossible(
+            record["min"] / 1e3, Work(epoch.flops, 0), properties, f"{record['system']}, {record['form']}"
+        )
+    limits = {"fp32_flops": properties.fp32_flops, "bandwidth": properties.bandwidth}
+    return {**record, "flops": epoch.flops, "bytes": epoch.bytes, **limits}

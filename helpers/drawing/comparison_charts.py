@@ -3,53 +3,32 @@
 Knows measurement records and the frame in charts.py; must not learn how anything is measured.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from helpers.drawing.charts import MARGIN, WIDTH, checked, conditions, name_ends, new_chart, place, text_width
-from helpers.drawing.figure_style import DEEP_BLUE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.charts import checked, conditions
+from helpers.drawing.figure_style import INK
+from helpers.drawing.system_lines import (
+    OURS,
+    UNIT_SECONDS,
+    Line,
+    described,
+    draw_lines,
+    lines_over,
+    list_beside,
+    log_axes,
+    short_time,
+    system_name,
+)
 from helpers.number_text import show_ratio, show_share, show_time
 
-# fixed for every chart of the project; ours is the colour of what a title claims
-SYSTEM_COLOURS = {
-    **{"layerwise": ORANGE, "fused": ORANGE, "pytorch": DEEP_BLUE, "jax": "#3f8f73", "keras": "#8a63b8"},
-    **{"tensorflow": "#a8841c", "vectorized": MUTED, "loops": INK},
-}
-OURS = ("layerwise", "fused")
-LABEL = 9.0  # points
 # what a "growth" record's `by` is called
 GROWN = {
     **{"batch": "batch", "size": "height and width of an image", "channels": "filters of a layer"},
     **{"depth": "number of convolutions", "samples": "number of training images"},
 }
-UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One system's points: times in seconds, or accuracies; `low` and `high` are the fastest and the slowest run."""
-
-    name: str
-    system: str
-    x: np.ndarray
-    y: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-
-    @property
-    def ours(self):
-        return self.system in OURS
-
-    @property
-    def colour(self):
-        return SYSTEM_COLOURS.get(self.system, MUTED)
-
-
-def system_name(record):
-    """What a record's system and form are called in charts and tables."""
-    return f"{record['system']}, {record['form']}"
 
 
 def plot_batches(records, title=None):
@@ -67,13 +46,13 @@ def plot_batches(records, title=None):
     Chart
     """
     records = checked(records, "compared_epoch_time")
-    lines = _lines(records, "batch_size")
+    lines = lines_over(records, "batch_size")
     note = conditions(records, f"one epoch of {records[0]['dataset']}", "line: fastest to slowest")
-    chart, axes = _log_axes(lines, title or _ahead(records), note, "batch", "one epoch")
-    _draw_lines(axes, lines)
+    chart, axes = log_axes(lines, title or _ahead(records), note, "batch", "one epoch")
+    draw_lines(axes, lines)
     axes.xaxis.set_major_locator(FixedLocator(sorted({record["batch_size"] for record in records})))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    return _described(chart, lines, "batch")
+    return described(chart, lines, "batch")
 
 
 def _ahead(records):
@@ -111,21 +90,21 @@ def plot_growth(records, title=None):
     if len(by := {record["by"] for record in records}) > 1:
         raise ValueError(f"records grow by {', '.join(sorted(by))}; draw one of them at a time")
     grown, lines = GROWN[by.pop()], []
-    for line in _lines(records, "value"):
+    for line in lines_over(records, "value"):
         power = fitted_power(line.x, line.y)
         lines.append(replace(line, name=f"{line.name} (power {power:.2f})"))
         if line.ours:
             title = title or f"An epoch of {line.system} grows with the power {power:.2f} of the {grown}"
     note = conditions(records, "power fitted to the upper half", "dashed: the card's limit" * ("floor" in records[0]))
-    chart, axes = _log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")
-    _draw_lines(axes, lines)
+    chart, axes = log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")
+    draw_lines(axes, lines)
     floors = sorted({(record["value"], record["floor"]) for record in records if "floor" in record})
     if floors:
         x, y = np.array(floors).T
         axes.plot(x, y * UNIT_SECONDS[records[0]["unit"]], color=INK, lw=1.2, ls=(0, (4, 3)))
     axes.xaxis.set_major_locator(FixedLocator(sorted({record["value"] for record in records})))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    return _described(chart, lines, grown)
+    return described(chart, lines, grown)
 
 
 def fitted_power(x, y):
@@ -166,10 +145,10 @@ def plot_systems_roofline(records, title=None):
     best = max((line for line in lines if line.ours), key=lambda line: line.y.max(), default=lines[-1])
     made = f"{best.system} reaches {show_share(best.y.max() / peak)} of the card's fp32 limit"
     note = conditions(records, "an epoch's least traffic", "lines: the card's limits")
-    chart, axes = _log_axes(lines, title or made, note, "FLOP a byte", "FLOP/s")
+    chart, axes = log_axes(lines, title or made, note, "FLOP a byte", "FLOP/s")
     x = np.geomspace(min(line.x.min() for line in lines) / 1.5, max(line.x.max() for line in lines), 100)
     axes.plot(x, np.minimum(peak, bandwidth * x), color=INK, lw=1.2)
-    _draw_lines(axes, lines)
+    draw_lines(axes, lines)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e12:g} T"))
     axes.xaxis.set_major_locator(FixedLocator([digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -202,81 +181,59 @@ def plot_accuracy_over_time(records, title=None):
     made = f"{system_name(first)} is the first with {show_share(goal)} of the test images right"
     note = conditions(records, "one run each", "compiled before", "a point for each epoch", runs=False)
     made = made if first["reached"] else "Accuracy over time"
-    chart, axes = _log_axes(lines, title or made, note, "time of training", "test accuracy", log_y=False, height=4.2)
-    _draw_lines(axes, lines, named=False)
-    _list_beside(axes, lines)
+    chart, axes = log_axes(lines, title or made, note, "time of training", "test accuracy", log_y=False, height=4.2)
+    draw_lines(axes, lines, named=False)
+    list_beside(axes, lines)
     axes.axhline(goal, color=INK, lw=1, ls=(0, (4, 3)))
     axes.set_ylim(bottom=max(0.9, min(line.y.min() for line in lines)), top=1.0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_share(value)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_time(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
     ends = [f"{line.name}; {show_share(line.y[-1], 2)} after {show_time(line.x[-1], 's')}" for line in lines]
     chart.alt += f" Goal {show_share(goal)}. {'. '.join(ends)}."
     return chart
 
 
-def _list_beside(axes, lines):
-    """The names of lines below each other at the right; the number that a name begins with stands at its line's end."""
-    for row, line in enumerate(lines):
-        number = line.name.split()[0]
-        axes.annotate(number, (line.x[-1], line.y[-1]), xytext=(0, 5), textcoords="offset points", ha="center",
-                      fontsize=LABEL - 1, fontweight="bold", color=line.colour, annotation_clip=False)  # fmt: skip
-        axes.annotate(line.name, (1, 1), xycoords="axes fraction", xytext=(8, -6 - 15 * row), va="center",
-                      textcoords="offset points", fontsize=LABEL, fontweight="bold", color=line.colour)  # fmt: skip
+def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
+    """The largest share of the allowed gap to float64 that each engine's loss has used up to a step.
 
+    Parameters
+    ----------
+    losses : dict of (system, form) to ndarray of float, shape (steps,) or shorter
+    reference, bound : ndarray of float, shape (steps,)
+        As `agreement.agreement_bound` returns them.
+    title, note : str, optional
 
-def _lines(records, key):
-    """A `Line` for each system and form, over `key`; the slowest at its last point comes first."""
-    points = {}
-    for record in sorted(records, key=lambda record: record[key]):
-        points.setdefault(system_name(record), []).append(record)
-    lines = []
-    for name, found in points.items():
-        x = np.array([record[key] for record in found], float)
-        scale = UNIT_SECONDS[found[0]["unit"]]
-        y, low, high = (scale * np.array([record[part] for record in found]) for part in ("median", "min", "max"))
-        lines.append(Line(name, found[0]["system"], x, y, low, high))
-    return sorted(lines, key=lambda line: -line.y[-1])
-
-
-def _log_axes(lines, title, note, x_label, y_label, log_y=True, height=None):
-    """A chart and its axes with room for the names of `lines` at the right."""
-    room = 0.2 + max(text_width(line.name, LABEL, "bold") for line in lines)
-    height = height or max(3.0, 0.21 * len(lines) + 1.0)
-    chart = new_chart(height, title, note)
-    axes = place(chart, 0.75, 0.5, WIDTH - 0.75 - room - MARGIN, height - 0.6)
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    if log_y:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_time(value)))
-    axes.grid(axis="y", color=FAINT, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(x_label, color=MUTED)
-    axes.set_ylabel(y_label, color=MUTED)
-    return chart, axes
-
-
-def _short_time(seconds):
-    """A round time for a tick, e.g. 10 ms."""
-    number, unit = show_time(seconds, "s").split(" ")
-    return f"{float(number.replace(',', '')):,.0f} {unit}"
-
-
-def _draw_lines(axes, lines, named=True):
+    Returns
+    -------
+    Chart
+    """
+    lines, shares = [], {}
+    for key, run in losses.items():
+        steps = len(run)  # a slow engine proves fewer
+        shares[key] = np.abs(np.asarray(run) - reference[:steps]) / bound[:steps]
+    if not shares or not all(np.isfinite(share).all() for share in shares.values()):
+        raise ValueError("expected the finite losses of one engine at least")
+    for number, (key, share) in enumerate(sorted(shares.items(), key=lambda item: -item[1].max()), 1):
+        lines.append(
+            Line(
+                f"{number}  {', '.join(key)}: {show_share(share.max())}",
+                key[0],
+                np.arange(1, len(share) + 1),
+                np.maximum.accumulate(share),
+            )
+        )
+    largest = lines[0].y.max()
+    made = f"{len(lines)} engines, one course: their losses use {show_share(largest)} of the gap that rounding allows"
+    height = max(3.0, 0.21 * len(lines) + 1.0)
+    chart, axes = log_axes(
+        lines, title or made, note, "step", "largest share of the allowed gap so far", log_y=False, height=height
+    )
+    axes.set_xscale("linear")
     for line in lines:
-        axes.plot(line.x, line.y, color=line.colour, lw=2.6 if line.ours else 1.5, marker="o", ms=3.5,
-                  zorder=3 if line.ours else 2)  # fmt: skip
-        if line.low is not None:
-            axes.vlines(line.x, line.low, line.high, color=line.colour, lw=1)
-    if named:
-        name_ends(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
-
-
-def _described(chart, lines, x_name):
-    parts = []
-    for line in lines:
-        times = ", ".join(f"{show_time(time, 's')} at {value:,.0f}" for value, time in zip(line.x, line.y))
-        parts.append(f"{line.name}: {times}")
-    chart.alt += f" Time of an epoch by {x_name}. {'; '.join(parts)}."
+        axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2)
+    list_beside(axes, lines)
+    axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
+    axes.set_ylim(0, 1.08)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_share(value)))
+    chart.alt += f" Largest share of each: {'; '.join(line.name for line in lines)}."
     return chart

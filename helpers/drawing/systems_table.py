@@ -5,7 +5,7 @@ Knows measurement records; must not learn how anything is measured.
 
 import pandas as pd
 
-from helpers.drawing.comparison_charts import system_name
+from helpers.drawing.system_lines import system_name
 from helpers.number_text import show_time
 
 

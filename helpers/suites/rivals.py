@@ -86,7 +86,7 @@ class Rival:
         self.slice_steps = None if whole else max(fitting, default=1)
         self.proof_steps = max(1, min(proof_steps, self.steps_per_epoch, int(PROOF_SECONDS / step)))
         self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
-        self.share = 0.0
+        self.share, self.losses = 0.0, None
 
     def _step_seconds(self):
         """Seconds of a step, compilation and first touch apart."""
@@ -101,10 +101,11 @@ class Rival:
         return self._worker.call("train", steps=several)["seconds"] / several
 
     def prove(self, reference, bound):
-        """Train the first steps from the initial state; raises where a loss leaves the bound."""
+        """Train the first steps from the initial state, keep their `losses`; raises where one leaves the bound."""
         self._worker.call("restart")
         losses = np.array(self._worker.call("train", steps=self.proof_steps)["losses"])
         reference, bound = reference[: self.proof_steps], bound[: self.proof_steps]
+        self.losses = losses
         share = check_agreement(losses, reference, bound, f"{self.system.engine} ({self.system.form})")
         self.share = max(self.share, share)
 
@@ -176,7 +177,7 @@ def _prove(rivals, work, precision):
     for batch in {rival.slice_batch for rival in rivals.values()}:
         alike = [rival for rival in rivals.values() if rival.slice_batch == batch]
         steps = max(rival.proof_steps for rival in alike)
-        reference, bound = _bound(work, batch, steps, precision)
+        reference, bound = oracle(work, batch, steps, precision)
         for rival in alike:
             rival.prove(reference, bound)
 
@@ -184,8 +185,8 @@ def _prove(rivals, work, precision):
 _bounds = {}
 
 
-def _bound(work, batch, steps, precision):
-    """`agreement_bound` of the workload, computed once."""
+def oracle(work, batch, steps, precision):
+    """`agreement_bound` of a workload: float64 losses and the bound; computed once."""
     key = (work.network, work.label, batch, steps, precision)
     if key not in _bounds:
         _bounds[key] = agreement_bound(work.network, work.optimizer, work.dataset, batch, 0, steps, precision)

@@ -6,6 +6,7 @@ import pytest
 from helpers.drawing import comparison_charts as charts
 from helpers.drawing.charts import LARGEST_FILE, png_bytes
 from helpers.drawing.figure_style import ORANGE
+from helpers.drawing.system_lines import SYSTEM_COLOURS
 from helpers.drawing.systems_table import systems_table
 from helpers.plotting import plot_speedup
 
@@ -106,7 +107,7 @@ def test_systems_stand_under_the_card_s_limits(over_batches):
 
 def test_many_bars_take_the_colours_of_their_systems(over_batches):
     records = [r for r in over_batches if r["batch_size"] == 128]
-    chart = small_enough(plot_speedup(records, colours=charts.SYSTEM_COLOURS))
+    chart = small_enough(plot_speedup(records, colours=SYSTEM_COLOURS))
     faces = {bar.get_facecolor() for bar in chart.figure.axes[0].patches}
     assert len(faces) == len({r["system"] for r in records})
 
@@ -120,3 +121,15 @@ def test_the_table_marks_what_is_scaled_or_absent(over_batches):
     assert table.loc["layerwise, epoch graph", "batch 512"] == "6.25 ms"
     assert list(table.index)[6] == "layerwise, epoch graph", "the fastest comes last"
     assert table.loc["tensorflow, XLA", "batch 128"] == "absent: it is not installed" and table.iloc[-1, 1] == ""
+
+
+def test_shares_of_the_bound_stay_below_it():
+    reference, bound = np.linspace(2, 1, 50), np.full(50, 1e-6)
+    wave = np.sin(np.arange(50))
+    losses = {("jax", "scan"): reference + 0.4e-6 * wave, ("layerwise", "epoch graph"): reference + 0.1e-6 * wave}
+    chart = small_enough(charts.plot_shares_of_bound(losses, reference, bound))
+    assert "2 engines, one course: their losses use 40" in chart.alt and "1  jax, scan: 40" in chart.alt
+    assert "2  layerwise, epoch graph: 10" in chart.alt
+    losses["jax", "scan"][3] = np.nan
+    with pytest.raises(ValueError, match="expected the finite losses"):
+        charts.plot_shares_of_bound(losses, reference, bound)

@@ -1,0 +1,115 @@
+"""Lines of systems: one for each system and form, in the colour that the system has in every chart.
+
+Knows measurement records and the frame in charts.py; must not learn what an axis stands for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from helpers.drawing.charts import MARGIN, WIDTH, name_ends, new_chart, place, text_width
+from helpers.drawing.figure_style import DEEP_BLUE, FAINT, INK, MUTED, ORANGE
+from helpers.number_text import show_time
+
+# fixed for every chart of the project; ours is the colour of what a title claims
+SYSTEM_COLOURS = {
+    **{"layerwise": ORANGE, "fused": ORANGE, "pytorch": DEEP_BLUE, "jax": "#3f8f73", "keras": "#8a63b8"},
+    **{"tensorflow": "#a8841c", "vectorized": MUTED, "loops": INK},
+}
+OURS = ("layerwise", "fused")
+LABEL = 9.0  # points
+UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One system's points: times in seconds, or accuracies; `low` and `high` are the fastest and the slowest run."""
+
+    name: str
+    system: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+    @property
+    def ours(self):
+        return self.system in OURS
+
+    @property
+    def colour(self):
+        return SYSTEM_COLOURS.get(self.system, MUTED)
+
+
+def system_name(record):
+    """What a record's system and form are called in charts and tables."""
+    return f"{record['system']}, {record['form']}"
+
+
+def list_beside(axes, lines):
+    """The names of lines below each other at the right; the number that a name begins with stands at its line's end."""
+    for row, line in enumerate(lines):
+        number = line.name.split()[0]
+        axes.annotate(number, (line.x[-1], line.y[-1]), xytext=(0, 5), textcoords="offset points", ha="center",
+                      fontsize=LABEL - 1, fontweight="bold", color=line.colour, annotation_clip=False)  # fmt: skip
+        axes.annotate(line.name, (1, 1), xycoords="axes fraction", xytext=(8, -6 - 15 * row), va="center",
+                      textcoords="offset points", fontsize=LABEL, fontweight="bold", color=line.colour)  # fmt: skip
+
+
+def lines_over(records, key):
+    """A `Line` for each system and form, over `key`; the slowest at its last point comes first."""
+    points = {}
+    for record in sorted(records, key=lambda record: record[key]):
+        points.setdefault(system_name(record), []).append(record)
+    lines = []
+    for name, found in points.items():
+        x = np.array([record[key] for record in found], float)
+        scale = UNIT_SECONDS[found[0]["unit"]]
+        y, low, high = (scale * np.array([record[part] for record in found]) for part in ("median", "min", "max"))
+        lines.append(Line(name, found[0]["system"], x, y, low, high))
+    return sorted(lines, key=lambda line: -line.y[-1])
+
+
+def log_axes(lines, title, note, x_label, y_label, log_y=True, height=None):
+    """A chart and its axes with room for the names of `lines` at the right."""
+    room = 0.2 + max(text_width(line.name, LABEL, "bold") for line in lines)
+    height = height or max(3.0, 0.21 * len(lines) + 1.0)
+    chart = new_chart(height, title, note)
+    axes = place(chart, 0.75, 0.5, WIDTH - 0.75 - room - MARGIN, height - 0.6)
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
+    axes.grid(axis="y", color=FAINT, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x_label, color=MUTED)
+    axes.set_ylabel(y_label, color=MUTED)
+    return chart, axes
+
+
+def short_time(seconds):
+    """A round time for a tick, e.g. 10 ms."""
+    number, unit = show_time(seconds, "s").split(" ")
+    return f"{float(number.replace(',', '')):,.0f} {unit}"
+
+
+def draw_lines(axes, lines, named=True):
+    for line in lines:
+        axes.plot(line.x, line.y, color=line.colour, lw=2.6 if line.ours else 1.5, marker="o", ms=3.5,
+                  zorder=3 if line.ours else 2)  # fmt: skip
+        if line.low is not None:
+            axes.vlines(line.x, line.low, line.high, color=line.colour, lw=1)
+    if named:
+        name_ends(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
+
+
+def described(chart, lines, x_name):
+    parts = []
+    for line in lines:
+        times = ", ".join(f"{show_time(time, 's')} at {value:,.0f}" for value, time in zip(line.x, line.y))
+        parts.append(f"{line.name}: {times}")
+    chart.alt += f" Time of an epoch by {x_name}. {'; '.join(parts)}."
+    return chart

@@ -27,6 +27,9 @@ SIZES = {
     "learning_tests": (500, 10_000, 10_000),
     "learning_batch": (32, 128, 128),
     "learning_epochs": (3, 5, 10),
+    "compared_batch": (8, 128, 128),
+    "compared_steps": (100, 100, 100),  # at most those of an epoch
+    "compared_runs": (3, 7, 7),
 }
 
 

@@ -240,9 +240,9 @@ def _count_live():
     return [{"gpu": device.device_properties().name, **record} for record in found]
 
 
-def show(plot, records, what):
-    """The chart `plot(records)`, or one sentence where `what` was measured on no card."""
+def show(plot, records, what, **options):
+    """The chart `plot(records, **options)`, or one sentence where `what` was measured on no card."""
     if not records:
         print(f"No chart: {what} has not been measured on any card yet.")
         return None
-    return plot(records)
+    return plot(records, **options)

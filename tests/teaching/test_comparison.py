@@ -1,0 +1,57 @@
+"""The comparison of a notebook: whoever is here proves its losses and races; whoever is missing says why."""
+
+import numpy as np
+import pytest
+
+from helpers.suites.rivals import System
+from helpers.teaching.comparison import Comparison, costs_table, fastest_framework
+
+SYSTEMS = (
+    System("vectorized", "BLAS, all cores"),
+    System("keras", "fit", {"backend": "theano"}, framework=True),
+    System("layerwise", "epoch graph", {"mode": "graph"}, gpu=True),
+)
+
+
+@pytest.fixture
+def no_card(monkeypatch):
+    monkeypatch.setattr("helpers.teaching.comparison.gpu_available", lambda: False)
+
+
+def test_those_who_are_here_prove_and_race(capsys, no_card):
+    comparison = Comparison(8, steps=100, runs=2, systems=SYSTEMS)
+    assert comparison.steps == 8, "an epoch of the tiny network has no more"
+    comparison.prove()
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "vectorized, BLAS, all cores: the first 8 losses stay within the bound" in said
+    assert "keras, fit is absent: backend is 'theano'" in said and "layerwise, epoch graph is absent: it needs" in said
+    assert [record["system"] for record in comparison.absent] == ["keras", "layerwise"]
+    losses = comparison.losses["vectorized", "BLAS, all cores"]
+    assert np.all(np.abs(losses - comparison.reference) <= comparison.bound)
+    (record,) = comparison.race()
+    assert record["median"] > 0 and record["unit"] == "ms" and not record["scaled"] and record["network"] == "tiny"
+
+
+def test_a_wrong_loss_stops_the_comparison(no_card):
+    comparison = Comparison(8, steps=8, runs=2, systems=SYSTEMS[:1])
+    comparison.reference = comparison.reference + 1
+    with pytest.raises(AssertionError, match="vectorized .* disagrees at step 0"):
+        comparison.prove()
+
+
+def test_the_fastest_framework_is_none_of_ours():
+    times = [("layerwise", 1.0), ("jax", 3.0), ("pytorch", 2.0), ("vectorized", 0.5)]
+    found = fastest_framework([{"system": system, "median": median} for system, median in times])
+    assert found["system"] == "pytorch" and fastest_framework([]) is None
+
+
+def test_costs_stand_in_one_row_a_system(capsys):
+    base = {"system": "jax", "form": "scan"}
+    records = [
+        {**base, "experiment": "cold_start", "median": 9.0},
+        {**base, "experiment": "time_to_accuracy", "median": 1.5, "reached": False},
+        {**base, "experiment": "peak_memory", "median": 120.0},
+    ]
+    (row,) = costs_table(records).itertuples(name=None)
+    assert row[0] == "jax, scan" and row[1] == 9.0 and np.isnan(row[3]) and row[4] == 120.0
+    assert costs_table([]) is None and "No table" in capsys.readouterr().out

@@ -97,6 +97,7 @@ def short_time(seconds):
 
 
 def draw_lines(axes, lines, named=True):
+    """Draw lines with their spread, ours thicker; `named` writes each one's name at its end."""
     for line in lines:
         axes.plot(line.x, line.y, color=line.colour, lw=2.6 if line.ours else 1.5, marker="o", ms=3.5,
                   zorder=3 if line.ours else 2)  # fmt: skip
@@ -107,6 +108,7 @@ def draw_lines(axes, lines, named=True):
 
 
 def described(chart, lines, x_name):
+    """`chart` with the times of all lines in its alternative text."""
     parts = []
     for line in lines:
         times = ", ".join(f"{show_time(time, 's')} at {value:,.0f}" for value, time in zip(line.x, line.y))

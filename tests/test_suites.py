@@ -118,7 +118,7 @@ class FakeWorker:
 
 
 def _rival(system=epoch.SYSTEMS[1], **worker):
-    return rivals.Rival(FakeWorker(**worker), system, {"network": "lenet5"}, 128)
+    return rivals.Rival(FakeWorker(**worker), system, {"network": "lenet5"}, 128).settle()
 
 
 def test_an_epoch_over_a_second_is_timed_on_a_slice():

@@ -4,6 +4,7 @@ Each system's losses are held against the float64 oracle before and after the ti
 allowed gap stands in its record. Must not learn how an engine works.
 """
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -77,22 +78,27 @@ class Rival:
     """A system at work on one workload: a worker process, its slice of an epoch, and its proof of agreement."""
 
     def __init__(self, worker, system, workload, batch_size, proof_steps=PROOF_STEPS, precision="fp32"):
-        self.system, self.batch_size, self._worker = system, batch_size, worker
+        self.system, self.batch_size, self._worker, self._most_steps = system, batch_size, worker, proof_steps
         self.slice_batch = system.slice_batch.get(str(workload["network"]), batch_size)
         self.steps_per_epoch = enter(worker, system, workload, self.slice_batch, precision)["steps_per_epoch"]
-        step = self._step_seconds()
-        whole = step * self.steps_per_epoch <= WHOLE_SECONDS and self.slice_batch == batch_size
-        fitting = [s for s in SLICES if s * step <= WHOLE_SECONDS and s <= self.steps_per_epoch]
-        self.slice_steps = None if whole else max(fitting, default=1)
-        self.proof_steps = max(1, min(proof_steps, self.steps_per_epoch, int(PROOF_SECONDS / step)))
-        self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
+        worker.call("train", steps=1)  # most of its time may be compiling
         self.share, self.losses = 0.0, None
 
+    def settle(self):
+        """Choose the slice of an epoch that a turn takes, by the time of a step; returns this rival.
+
+        To be called when no other rival works: several may be made at once.
+        """
+        step = self._step_seconds()
+        whole = step * self.steps_per_epoch <= WHOLE_SECONDS and self.slice_batch == self.batch_size
+        fitting = [s for s in SLICES if s * step <= WHOLE_SECONDS and s <= self.steps_per_epoch]
+        self.slice_steps = None if whole else max(fitting, default=1)
+        self.proof_steps = max(1, min(self._most_steps, self.steps_per_epoch, int(PROOF_SECONDS / step)))
+        self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
+        return self
+
     def _step_seconds(self):
-        """Seconds of a step, compilation and first touch apart."""
-        first = self._worker.call("train", steps=1)["seconds"]
-        if first > max(FEWER_RUNS):
-            return first
+        """Seconds of a step; the one that compiles is over."""
         step = self._worker.call("train", steps=1)["seconds"]
         several = min(PROOF_STEPS, self.steps_per_epoch)
         if step * several > WHOLE_SECONDS:
@@ -147,19 +153,13 @@ def measure(
     base = {"network": work.network.name, "dataset": work.label, "batch_size": batch_size, "precision": precision}
     with ExitStack() as stack:
         rivals, absent = {}, []
-        for system in systems:
-            if work.network.name in system.skips:
-                continue
-            if system.gpu and not gpu_available():
-                print(f"  no GPU: {system.engine} ({system.form}) is left out", flush=True)
-                continue
-            worker = stack.enter_context(Worker(environment=system.environment))
+        for system, made in _made_at_once(systems, workload, batch_size, proof_steps, precision, stack):
             try:
-                rival = Rival(worker, system, workload, batch_size, proof_steps, precision)
+                rivals[f"{system.engine} ({system.form})"] = made.result()
             except Absent as reason:
                 absent.append(absence(base, system, str(reason)))
-            else:
-                rivals[f"{system.engine} ({system.form})"] = rival
+        for rival in rivals.values():
+            rival.settle()
         _prove(rivals, work, precision)
         for rival in rivals.values():
             if rival.turn_seconds < min(FEWER_RUNS):
@@ -170,6 +170,21 @@ def measure(
         _prove(again, work, precision)
     base = {"experiment": experiment, **base}
     return [*(_record(base, rivals[name], seconds[name], steps * batch_size) for name in rivals), *absent]
+
+
+def _made_at_once(systems, workload, batch_size, proof_steps, precision, stack):
+    """(system, future of its Rival) of all that this machine may run; starts and compilers take most of the time."""
+    pool, made = stack.enter_context(ThreadPoolExecutor()), []
+    for system in systems:
+        if workload["network"] in system.skips:
+            continue
+        if system.gpu and not gpu_available():
+            print(f"  no GPU: {system.engine} ({system.form}) is left out", flush=True)
+            continue
+        worker = stack.enter_context(Worker(environment=system.environment))
+        made.append((system, pool.submit(Rival, worker, system, workload, batch_size, proof_steps, precision)))
+    wait([future for _, future in made])
+    return made
 
 
 def _prove(rivals, work, precision):

@@ -72,7 +72,7 @@ class Comparison:
                 continue
             worker = self._processes.enter_context(Worker(environment=system.environment))
             try:
-                rival = Rival(worker, system, self.workload, self.batch_size, self.steps)
+                rival = Rival(worker, system, self.workload, self.batch_size, self.steps).settle()
             except Absent as reason:
                 self._say_absent(system, str(reason))
                 continue

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -75,6 +76,24 @@ class Worker:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+
+
+class Workers:
+    """Live processes that end together."""
+
+    def __init__(self):
+        self._workers = []
+
+    def start(self, environment=None):
+        """A new Worker."""
+        self._workers.append(Worker(environment=environment))
+        return self._workers[-1]
+
+    def close(self):
+        """End all processes at once: each takes seconds to give its memory back."""
+        workers, self._workers = self._workers, []
+        with ThreadPoolExecutor(max(1, len(workers))) as pool:
+            list(pool.map(Worker.close, workers))
 
 
 def serve(handlers, requests, answers):

@@ -9,7 +9,7 @@ import pytest
 from helpers import suites
 from helpers.benchmark import MeasurementError
 from helpers.results import write_results
-from helpers.suites import accuracy, epoch, frameworks, kernels, rivals, transfers
+from helpers.suites import accuracy, epoch, frameworks, kernels, race, rivals, transfers
 from helpers.suites.kernels import pass_name
 from helpers.suites.rivals import System
 from helpers.workers import WorkerError
@@ -133,11 +133,11 @@ def test_an_epoch_over_a_second_is_timed_on_a_slice():
 def test_a_scaled_record_says_so():
     plain = _rival(system=epoch.SYSTEMS[0], step=0.5)
     base = {"experiment": "epoch_time", "network": "lenet5", "batch_size": 128}
-    record = rivals._record(base, plain, [0.5, 0.5], epoch_images=100 * 128)
+    record = plain.record(base, [0.5, 0.5], epoch_images=100 * 128)
     assert record["scaled"] and record["slice_batch"] == 8 and record["slice_steps"] == 2
     assert record["median"] == pytest.approx(1e3 * 0.5 * 100 * 128 / 16)
     whole = _rival(step=0.001)
-    assert not rivals._record(base, whole, [0.1], epoch_images=100 * 128)["scaled"]
+    assert not whole.record(base, [0.1], epoch_images=100 * 128)["scaled"]
 
 
 def test_losses_outside_the_bound_stop_the_suite():
@@ -149,7 +149,7 @@ def test_losses_outside_the_bound_stop_the_suite():
 
 
 def test_the_epoch_suite_runs_engines_in_processes_of_their_own():
-    (record,) = rivals.measure(epoch.TINY, [epoch.SYSTEMS[2]], batch_size=8, runs=2)
+    (record,) = race.measure(epoch.TINY, [epoch.SYSTEMS[2]], batch_size=8, runs=2)
     assert record["system"] == "vectorized" and record["median"] > 0 and not record["scaled"]
     assert 0 <= record["agreement"] <= 1 and record["agreement_steps"] == 8
 
@@ -251,7 +251,7 @@ def test_a_framework_that_misses_the_card_is_absent(monkeypatch):
 
 def test_missing_frameworks_leave_records_that_say_why(output):
     systems = [System("vectorized", "BLAS, all cores"), System("keras", "fit", {"backend": "theano"}, framework=True)]
-    timed, absent = rivals.measure(epoch.TINY, systems, batch_size=8, runs=2, experiment="compared_epoch_time")
+    timed, absent = race.measure(epoch.TINY, systems, batch_size=8, runs=2, experiment="compared_epoch_time")
     assert timed["experiment"] == "compared_epoch_time" and timed["data"] == "resident"
     assert absent["experiment"] == "absent" and absent["system"] == "keras" and absent["network"] == "tiny"
     assert absent["reason"].startswith("backend is 'theano'; expected")

@@ -3,7 +3,8 @@
 Must not learn how an engine works.
 """
 
-from helpers.suites.rivals import System, measure
+from helpers.suites.race import measure
+from helpers.suites.rivals import System
 from helpers.suites.workloads import cifar10_or_shapes
 
 # slow enough that rounding is not amplified from step to step; the time of a step is the same

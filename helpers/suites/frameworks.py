@@ -8,7 +8,8 @@ from helpers.device import device_properties, gpu_available
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.roofline import Work, operation_work
 from helpers.suites.epoch import PROOF_RATES, SYSTEMS, TINY
-from helpers.suites.rivals import System, measure
+from helpers.suites.race import measure
+from helpers.suites.rivals import System
 from helpers.suites.workloads import cifar10_or_shapes, make_workload
 
 EXPERIMENT = "compared_epoch_time"

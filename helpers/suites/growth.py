@@ -8,7 +8,7 @@ from helpers.device import device_properties, gpu_available
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.roofline import roofline
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
-from helpers.suites.rivals import measure
+from helpers.suites.race import measure
 from helpers.suites.workloads import make_workload
 
 # what stays when another one grows; sizes small enough for a card of 16 GB

@@ -1,29 +1,24 @@
-"""Rivals: systems that train the same workload in processes of their own, prove their losses and take turns.
+"""Rivals: systems that train the same workload, each in a process of its own, and prove their losses.
 
-Each system's losses are held against the float64 oracle before and after the timing; the largest share of the
-allowed gap stands in its record. Must not learn how an engine works.
+Knows a worker's requests and the float64 oracle; must not learn how an engine works or who else takes part (race.py).
 """
 
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from helpers.agreement import agreement_bound, check_agreement
-from helpers.benchmark import interleave, summarise
+from helpers.benchmark import summarise
 from helpers.device import gpu_available
-from helpers.suites.workloads import make_workload
-from helpers.workers import Worker, WorkerError
+from helpers.workers import WorkerError
 
 WHOLE_SECONDS = 1.0  # a longer epoch is timed on a slice that fits into this
 SLICES = (1, 2, 5, 10, 20, 50, 100, 200)  # steps
 PROOF_STEPS, PROOF_SECONDS = 20, 5.0
-RUNS = 9
 FEWER_RUNS = {2.0: 3, 10.0: 1}  # a turn longer than so many seconds is taken so often
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class System:
     """One way to train: engine, the form it is run in, its options.
 
@@ -40,6 +35,10 @@ class System:
     framework: bool = False
     environment: dict = field(default_factory=dict)
     data: str = "resident"  # where training images lie when an epoch begins: or "host-fed"
+
+    def batch_for(self, workload, batch_size):
+        """Images of a step: `batch_size`, or fewer where that many would take minutes."""
+        return self.slice_batch.get(str(workload["network"]), batch_size)
 
 
 class Absent(Exception):
@@ -79,7 +78,7 @@ class Rival:
 
     def __init__(self, worker, system, workload, batch_size, proof_steps=PROOF_STEPS, precision="fp32"):
         self.system, self.batch_size, self._worker, self._most_steps = system, batch_size, worker, proof_steps
-        self.slice_batch = system.slice_batch.get(str(workload["network"]), batch_size)
+        self.slice_batch = system.batch_for(workload, batch_size)
         self.steps_per_epoch = enter(worker, system, workload, self.slice_batch, precision)["steps_per_epoch"]
         worker.call("train", steps=1)  # most of its time may be compiling
         self.share, self.losses = 0.0, None
@@ -128,73 +127,17 @@ class Rival:
         """Images of one turn."""
         return (self.slice_steps or self.steps_per_epoch) * self.slice_batch
 
-
-def measure(
-    workload, systems, batch_size=128, runs=RUNS, proof_steps=PROOF_STEPS, precision="fp32", experiment="epoch_time"
-):
-    """Records of an epoch's time of all systems that this machine can run, and "absent" ones of missing frameworks.
-
-    Parameters
-    ----------
-    workload : dict
-        Arguments of `make_workload`.
-    systems : sequence of System
-    batch_size, runs : int
-    proof_steps : int
-        Steps whose losses are held against float64, at most.
-    precision, experiment : str
-
-    Returns
-    -------
-    list of dict
-    """
-    work = make_workload(**workload)
-    steps = len(work.dataset.train_labels) // batch_size
-    base = {"network": work.network.name, "dataset": work.label, "batch_size": batch_size, "precision": precision}
-    with ExitStack() as stack:
-        rivals, absent = {}, []
-        for system, made in _made_at_once(systems, workload, batch_size, proof_steps, precision, stack):
-            try:
-                rivals[f"{system.engine} ({system.form})"] = made.result()
-            except Absent as reason:
-                absent.append(absence(base, system, str(reason)))
-        for rival in rivals.values():
-            rival.settle()
-        _prove(rivals, work, precision)
-        for rival in rivals.values():
-            if rival.turn_seconds < min(FEWER_RUNS):
-                rival.turn()  # an epoch's graph is captured at its first launch
-        turns = {name: rival.runs(runs) for name, rival in rivals.items()}
-        seconds = interleave({name: rival.turn for name, rival in rivals.items()}, turns)
-        again = {name: rival for name, rival in rivals.items() if rival.turn_seconds < max(FEWER_RUNS)}
-        _prove(again, work, precision)
-    base = {"experiment": experiment, **base}
-    return [*(_record(base, rivals[name], seconds[name], steps * batch_size) for name in rivals), *absent]
-
-
-def _made_at_once(systems, workload, batch_size, proof_steps, precision, stack):
-    """(system, future of its Rival) of all that this machine may run; starts and compilers take most of the time."""
-    pool, made = stack.enter_context(ThreadPoolExecutor()), []
-    for system in systems:
-        if workload["network"] in system.skips:
-            continue
-        if system.gpu and not gpu_available():
-            print(f"  no GPU: {system.engine} ({system.form}) is left out", flush=True)
-            continue
-        worker = stack.enter_context(Worker(environment=system.environment))
-        made.append((system, pool.submit(Rival, worker, system, workload, batch_size, proof_steps, precision)))
-    wait([future for _, future in made])
-    return made
-
-
-def _prove(rivals, work, precision):
-    """Hold every rival's first losses against float64, at its own batch size."""
-    for batch in {rival.slice_batch for rival in rivals.values()}:
-        alike = [rival for rival in rivals.values() if rival.slice_batch == batch]
-        steps = max(rival.proof_steps for rival in alike)
-        reference, bound = oracle(work, batch, steps, precision)
-        for rival in alike:
-            rival.prove(reference, bound)
+    def record(self, base, seconds, epoch_images):
+        """Measurement record of an epoch of `epoch_images`, by the `seconds` of turns; `base` names the workload."""
+        timing, scaled = summarise(seconds), self.images != epoch_images
+        record = {
+            **{**base, "system": self.system.engine, "form": self.system.form, "data": self.system.data},
+            **timing.record("ms", epoch_images / self.images),
+            **{"scaled": scaled, "agreement": self.share, "agreement_steps": self.proof_steps},
+        }
+        if scaled:
+            record |= {"slice_batch": self.slice_batch, "slice_steps": self.images // self.slice_batch}
+        return record
 
 
 _bounds = {}
@@ -206,16 +149,3 @@ def oracle(work, batch, steps, precision):
     if key not in _bounds:
         _bounds[key] = agreement_bound(work.network, work.optimizer, work.dataset, batch, 0, steps, precision)
     return _bounds[key]
-
-
-def _record(base, rival, seconds, epoch_images):
-    timing, scaled = summarise(seconds), rival.images != epoch_images
-    record = {
-        **{**base, "system": rival.system.engine, "form": rival.system.form, "data": rival.system.data},
-        **timing.record("ms", epoch_images / rival.images),
-        **{"scaled": scaled, "agreement": rival.share, "agreement_steps": rival.proof_steps},
-    }
-    if scaled:
-        record |= {"slice_batch": rival.slice_batch, "slice_steps": rival.images // rival.slice_batch}
-    print(f"  {record['system']} ({record['form']}): {record['median']:.1f} ms", flush=True)
-    return record

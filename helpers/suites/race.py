@@ -1,0 +1,152 @@
+"""A race: rivals are made at once, prove their losses, take turns, and prove their losses again.
+
+What needs a quiet machine, a step's time and the turns, is done by one rival at a time; all else by all at once. Must
+not learn how an engine works.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from helpers.benchmark import interleave
+from helpers.device import gpu_available
+from helpers.suites.rivals import FEWER_RUNS, PROOF_STEPS, Absent, Rival, absence, oracle
+from helpers.suites.workloads import make_workload
+from helpers.workers import Workers
+
+RUNS = 9
+
+
+class Race:
+    """Systems on one workload, live until the race is closed.
+
+    Parameters
+    ----------
+    workload : dict
+        Arguments of `make_workload`.
+    systems : sequence of System
+    batch_size : int
+    proof_steps : int
+        Steps whose losses are held against float64, at most.
+    precision : str
+    log : callable, optional
+        Told how long each part of the race took.
+
+    Attributes
+    ----------
+    rivals : dict of System to Rival
+        Those that run here.
+    absent : dict of System to str
+        The others, with the reason.
+    references : dict of int to (ndarray, ndarray)
+        By batch: the first losses in float64, and how far rounding may take them away.
+    """
+
+    def __init__(self, workload, systems, batch_size, proof_steps=PROOF_STEPS, precision="fp32", log=None):
+        self.work, self._workers, self._log = make_workload(**workload), Workers(), log or (lambda text: None)
+        systems = [system for system in systems if workload["network"] not in system.skips]
+        self.absent = {system: "it needs a GPU" for system in systems if system.gpu and not gpu_available()}
+        self.rivals = {system: None for system in systems if system not in self.absent}
+        self._pool = ThreadPoolExecutor(max(1, len(systems)))
+        self._since = time.perf_counter()
+        made = {
+            system: self._pool.submit(
+                Rival, self._workers.start(system.environment), system, workload, batch_size, proof_steps, precision
+            )
+            for system in self.rivals
+        }
+        samples = len(self.work.dataset.train_labels)
+        self.references = {  # one core is busy with them while the others start and compile
+            batch: oracle(self.work, batch, min(proof_steps, samples // batch), precision)
+            for batch in {system.batch_for(workload, batch_size) for system in self.rivals}
+        }
+        wait(made.values())
+        self._part("made")
+        self._settle(made)
+
+    def _settle(self, made):
+        """Keep those that could be made."""
+        for system, future in made.items():
+            try:
+                self.rivals[system] = future.result().settle()
+            except Absent as reason:
+                del self.rivals[system]
+                self.absent[system] = str(reason)
+            except BaseException:
+                self.close()
+                raise
+        self._part("settled")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """End all processes."""
+        self._pool.shutdown(cancel_futures=True)
+        self._workers.close()
+
+    def prove(self):
+        """Hold the first losses of all against float64, but of those whose turn takes many seconds once only.
+
+        Raises
+        ------
+        AssertionError
+            Where a loss leaves the bound.
+        """
+        due = [rival for rival in self.rivals.values() if rival.losses is None or rival.turn_seconds < max(FEWER_RUNS)]
+        list(self._pool.map(lambda rival: rival.prove(*self.references[rival.slice_batch]), due))
+        self._part("proved")
+
+    def run(self, runs=RUNS):
+        """Seconds of each turn, {System: list of float}; slow ones take fewer turns than `runs`."""
+        fast = [rival for rival in self.rivals.values() if rival.turn_seconds < min(FEWER_RUNS)]
+        list(self._pool.map(Rival.turn, fast))  # an epoch's graph is captured at its first launch
+        self._part("warmed up")
+        turns = {system: rival.runs(runs) for system, rival in self.rivals.items()}
+        seconds = interleave({system: rival.turn for system, rival in self.rivals.items()}, turns)
+        self._part("raced")
+        return seconds
+
+    def _part(self, name):
+        now = time.perf_counter()
+        self._log(f"{name} in {now - self._since:.1f} s")
+        self._since = now
+
+
+def _print(text):
+    print(f"  {text}", flush=True)
+
+
+def measure(
+    workload, systems, batch_size=128, runs=RUNS, proof_steps=PROOF_STEPS, precision="fp32", experiment="epoch_time"
+):
+    """Records of an epoch's time of all systems that this machine can run, and "absent" ones of missing frameworks.
+
+    Parameters
+    ----------
+    workload, systems, batch_size, proof_steps, precision
+        As in `Race`.
+    runs : int
+    experiment : str
+
+    Returns
+    -------
+    list of dict
+        The share of the allowed gap that a system's losses used at most is its `agreement`.
+    """
+    with Race(workload, systems, batch_size, proof_steps, precision, _print) as race:
+        race.prove()
+        seconds = race.run(runs)
+        race.prove()
+    work = race.work
+    named = {"network": work.network.name, "dataset": work.label, "batch_size": batch_size, "precision": precision}
+    images = len(work.dataset.train_labels) // batch_size * batch_size
+    records = [
+        rival.record({"experiment": experiment, **named}, seconds[system], images)
+        for system, rival in race.rivals.items()
+    ]
+    for record in records:
+        _print(f"{record['system']} ({record['form']}): {record['median']:.1f} ms")
+    return records + [absence(named, system, reason) for system, reason in race.absent.items() if system.framework]

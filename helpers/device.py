@@ -213,7 +213,13 @@ def write(array, host):
         array[:] = host
     elif host.size:
         call(driver_api().cuMemcpyHtoD, array.pointer, host.ctypes.data, host.nbytes)
+        _finish_default_stream()
     return array
+
+
+def _finish_default_stream():
+    """Wait for copies and fills: the driver returns before they end, and the streams of graphs.py do not wait."""
+    call(driver_api().cuStreamSynchronize, 0)
 
 
 def to_device(host):
@@ -233,11 +239,12 @@ def to_host(array):
 
 
 def fill(array, byte):
-    """Set every byte of `array` to `byte`."""
+    """Set every byte of `array` to `byte`; returns when done."""
     if SIMULATOR:
         array.view(np.uint8)[:] = byte
     else:
         call(driver_api().cuMemsetD8, array.pointer, byte, array.nbytes)
+        _finish_default_stream()
 
 
 def synchronize():

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from helpers import device
 from helpers.agreement import agreement_bound, check_agreement
 from helpers.architectures import lenet5
 from helpers.checking.production import ProductionChecks, operations
 from helpers.data import load_dataset
 from helpers.device import SIMULATOR
 from helpers.engines import make_engine
+from helpers.graphs import Stream
 from helpers.optimizers import SGD
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(SIMULATOR, reason="needs a CUDA device")]
@@ -45,6 +47,18 @@ def test_lenet5_agrees_with_the_oracle_on_mnist(monkeypatch, capability, mnist, 
     engine = make_engine("layerwise", lenet5(), SGD(0.01, 0.9), 128, seed=0)
     engine.load(mnist)
     check_agreement(engine.train(0, steps=STEPS)[0], *first_losses, "layerwise")
+
+
+def test_what_is_written_is_there_for_every_stream():
+    """The driver returns from a small copy before it ends: behind queued work a kernel would read what was there."""
+    busy, values, seen = device.empty(2**30, np.uint8), device.empty(64), device.empty(64)
+    stream, driver = Stream(), device.driver_api()
+    device.fill(values, 0)
+    for _ in range(20):
+        device.call(driver.cuMemsetD8Async, busy.pointer, 0, busy.nbytes, 0)
+    device.write(values, np.ones(64, np.float32))
+    device.call(driver.cuMemcpyDtoDAsync, seen.pointer, values.pointer, values.nbytes, stream.handle)
+    assert np.all(device.to_host(seen) == 1)
 
 
 def test_two_runs_with_one_seed_are_bit_equal(mnist):

@@ -68,6 +68,7 @@ class Race:
         for system, future in made.items():
             try:
                 self.rivals[system] = future.result().settle()
+                self._log(f"{system.engine} ({system.form}) started in {self.rivals[system].start_seconds:.1f} s")
             except Absent as reason:
                 del self.rivals[system]
                 self.absent[system] = str(reason)

@@ -3,6 +3,7 @@
 Knows a worker's requests and the float64 oracle; must not learn how an engine works or who else takes part (race.py).
 """
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,9 +79,10 @@ class Rival:
 
     def __init__(self, worker, system, workload, batch_size, proof_steps=PROOF_STEPS, precision="fp32"):
         self.system, self.batch_size, self._worker, self._most_steps = system, batch_size, worker, proof_steps
-        self.slice_batch = system.batch_for(workload, batch_size)
+        self.slice_batch, started = system.batch_for(workload, batch_size), time.perf_counter()
         self.steps_per_epoch = enter(worker, system, workload, self.slice_batch, precision)["steps_per_epoch"]
         worker.call("train", steps=1)  # most of its time may be compiling
+        self.start_seconds = time.perf_counter() - started
         self.share, self.losses = 0.0, None
 
     def settle(self):

@@ -19,6 +19,8 @@ from helpers.drawing.system_lines import (
     lines_over,
     list_beside,
     log_axes,
+    refuse_mixtures,
+    seconds,
     short_time,
     system_name,
 )
@@ -64,8 +66,8 @@ def _ahead(records):
         others = [record for record in here if record["system"] not in (*OURS, "loops", "vectorized")]
         if not ours or not others:
             return f"One epoch of {records[0]['network']} by each system"
-        best, rival = (min(group, key=lambda record: record["median"]) for group in (ours, others))
-        ratio = show_ratio(rival["median"] / best["median"])
+        best, rival = (min(group, key=seconds) for group in (ours, others))
+        ratio = show_ratio(seconds(rival) / seconds(best))
         whom = "" if rival["system"] in rivals else f" as fast as {rival['system']}"
         rivals.append(rival["system"])
         parts.append(f"{ratio}{whom} at batch {batch:,}")
@@ -78,7 +80,8 @@ def plot_growth(records, title=None):
     Parameters
     ----------
     records : list of dict
-        Experiment "growth" of one `by`: value, median, min, max, unit, and "floor" in that unit where a card was.
+        Experiment "growth" of one `by`, network, data set, precision and card, and of one batch unless that grows:
+        value, median, min, max, unit, and "floor" in that unit where a card was.
     title : str, optional
 
     Returns
@@ -89,8 +92,9 @@ def plot_growth(records, title=None):
     records = checked(records, "growth")
     if len(by := {record["by"] for record in records}) > 1:
         raise ValueError(f"records grow by {', '.join(sorted(by))}; draw one of them at a time")
+    free = ("batch_size",) if "batch" in by else ()
     grown, lines = GROWN[by.pop()], []
-    for line in lines_over(records, "value"):
+    for line in lines_over(records, "value", free):
         power = fitted_power(line.x, line.y)
         lines.append(replace(line, name=f"{line.name} (power {power:.2f})"))
         if line.ours:
@@ -98,10 +102,11 @@ def plot_growth(records, title=None):
     note = conditions(records, "power fitted to the upper half", "dashed: the card's limit" * ("floor" in records[0]))
     chart, axes = log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")
     draw_lines(axes, lines)
-    floors = sorted({(record["value"], record["floor"]) for record in records if "floor" in record})
+    floors = {
+        record["value"]: record["floor"] * UNIT_SECONDS[record["unit"]] for record in records if "floor" in record
+    }
     if floors:
-        x, y = np.array(floors).T
-        axes.plot(x, y * UNIT_SECONDS[records[0]["unit"]], color=INK, lw=1.2, ls=(0, (4, 3)))
+        axes.plot(*zip(*sorted(floors.items())), color=INK, lw=1.2, ls=(0, (4, 3)))
     axes.xaxis.set_major_locator(FixedLocator(sorted({record["value"] for record in records})))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     return described(chart, lines, grown)
@@ -121,8 +126,8 @@ def plot_systems_roofline(records, title=None):
     Parameters
     ----------
     records : list of dict
-        compared_epoch_time records of systems on the card: flops and bytes of an epoch, fp32_flops and bandwidth of
-        the card.
+        compared_epoch_time records of systems on one card in fp32, of any networks and batches: flops and bytes of
+        an epoch, fp32_flops and bandwidth of the card.
 
     Returns
     -------
@@ -133,12 +138,14 @@ def plot_systems_roofline(records, title=None):
         raise ValueError(
             "no record holds the work of an epoch; measure on a card: python -m helpers.benchmark frameworks"
         )
+    refuse_mixtures(records, ("network", "batch_size"), free=("dataset",))
+    if (precision := records[0]["precision"]) != "fp32":
+        raise ValueError(f"the records are of {precision}, expected fp32: the card's limit drawn here is that of fp32")
     peak, bandwidth = records[0]["fp32_flops"], records[0]["bandwidth"]
     points = {}
     for record in records:
-        seconds = record["median"] * UNIT_SECONDS[record["unit"]]
         points.setdefault(system_name(record), []).append(
-            (record["flops"] / record["bytes"], record["flops"] / seconds, record["system"])
+            (record["flops"] / record["bytes"], record["flops"] / seconds(record), record["system"])
         )
     lines = [Line(name, found[0][2], *np.array([p[:2] for p in sorted(found)]).T) for name, found in points.items()]
     lines.sort(key=lambda line: line.y[-1])
@@ -163,13 +170,15 @@ def plot_accuracy_over_time(records, title=None):
     Parameters
     ----------
     records : list of dict
-        Experiment "time_to_accuracy": seconds and curve (accuracies, 0 to 1), lists of equal length; goal.
+        Experiment "time_to_accuracy", one for each system and form, of one network, data set, batch, precision and
+        card: seconds and curve (accuracies, 0 to 1), lists of equal length; goal.
 
     Returns
     -------
     Chart
     """
     records = sorted(checked(records, "time_to_accuracy"), key=lambda r: (not r["reached"], r["median"]))
+    refuse_mixtures(records, ())
     goal, lines, first = records[0]["goal"], [], records[0]
     for place_in_list, record in enumerate(records, 1):
         curve = np.array(record["curve"], float)

@@ -20,6 +20,11 @@ SYSTEM_COLOURS = {
 OURS = ("layerwise", "fused")
 LABEL = 9.0  # points
 UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+# what the records of one chart share, unless the chart draws it; with the word that a refusal uses
+CONDITIONS = {
+    **{"gpu": "cards", "network": "networks", "dataset": "data sets", "precision": "precisions"},
+    **{"batch_size": "batches", "goal": "goals"},
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,37 @@ def system_name(record):
     return f"{record['system']}, {record['form']}"
 
 
+def seconds(record):
+    """The median of a record's time in seconds, whatever its unit."""
+    return record["median"] * UNIT_SECONDS[record["unit"]]
+
+
+def refuse_mixtures(records, place, free=()):
+    """Raise ValueError where records would merge into one line or cell although they were measured differently.
+
+    Parameters
+    ----------
+    records : list of dict
+        A key that is missing, such as "gpu" without a card, is a value like any other.
+    place : tuple of str
+        Keys that say where a chart puts a record of a system and form: two at one place are refused.
+    free : tuple of str
+        Keys of CONDITIONS that may differ beside those in `place`.
+    """
+    for key, words in CONDITIONS.items():
+        values = {record.get(key) for record in records}
+        if len(values) > 1 and key not in (*place, *free):
+            shown = ", ".join(sorted("none" if value is None else str(value) for value in values))
+            raise ValueError(f"the records are of {len(values)} {words} ({shown}), expected one; draw each by itself")
+    taken = set()
+    for record in records:
+        where = (record["system"], record["form"], *(record[key] for key in place))
+        if where in taken:
+            at = " at " * bool(place) + ", ".join(f"{key} {record[key]}" for key in place)
+            raise ValueError(f"{system_name(record)} has two records{at}, expected one; keep the newer one")
+        taken.add(where)
+
+
 def list_beside(axes, lines):
     """The names of lines below each other at the right; the number that a name begins with stands at its line's end."""
     for row, line in enumerate(lines):
@@ -57,16 +93,20 @@ def list_beside(axes, lines):
                       textcoords="offset points", fontsize=LABEL, fontweight="bold", color=line.colour)  # fmt: skip
 
 
-def lines_over(records, key):
-    """A `Line` for each system and form, over `key`; the slowest at its last point comes first."""
+def lines_over(records, key, free=()):
+    """A `Line` for each system and form, over `key`; the slowest at its last point comes first.
+
+    Raises ValueError where records differ in anything else but what `free` names; see `refuse_mixtures`.
+    """
+    refuse_mixtures(records, (key,), free)
     points = {}
     for record in sorted(records, key=lambda record: record[key]):
         points.setdefault(system_name(record), []).append(record)
     lines = []
     for name, found in points.items():
         x = np.array([record[key] for record in found], float)
-        scale = UNIT_SECONDS[found[0]["unit"]]
-        y, low, high = (scale * np.array([record[part] for record in found]) for part in ("median", "min", "max"))
+        scale = np.array([UNIT_SECONDS[record["unit"]] for record in found])
+        y, low, high = (scale * [record[part] for record in found] for part in ("median", "min", "max"))
         lines.append(Line(name, found[0]["system"], x, y, low, high))
     return sorted(lines, key=lambda line: -line.y[-1])
 

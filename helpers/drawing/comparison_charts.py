@@ -6,7 +6,7 @@ Knows measurement records and the frame in charts.py; must not learn how anythin
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FuncFormatter
 
 from helpers.drawing.charts import checked, conditions
 from helpers.drawing.figure_style import INK
@@ -19,8 +19,10 @@ from helpers.drawing.system_lines import (
     lines_over,
     list_beside,
     log_axes,
+    mark_values,
     refuse_mixtures,
     seconds,
+    short_share,
     short_time,
     system_name,
 )
@@ -52,8 +54,7 @@ def plot_batches(records, title=None):
     note = conditions(records, f"one epoch of {records[0]['dataset']}", "line: fastest to slowest")
     chart, axes = log_axes(lines, title or _ahead(records), note, "batch", "one epoch")
     draw_lines(axes, lines)
-    axes.xaxis.set_major_locator(FixedLocator(sorted({record["batch_size"] for record in records})))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    mark_values(axes, (record["batch_size"] for record in records))
     return described(chart, lines, "batch")
 
 
@@ -107,8 +108,7 @@ def plot_growth(records, title=None):
     }
     if floors:
         axes.plot(*zip(*sorted(floors.items())), color=INK, lw=1.2, ls=(0, (4, 3)))
-    axes.xaxis.set_major_locator(FixedLocator(sorted({record["value"] for record in records})))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    mark_values(axes, (record["value"] for record in records))
     return described(chart, lines, grown)
 
 
@@ -152,12 +152,12 @@ def plot_systems_roofline(records, title=None):
     best = max((line for line in lines if line.ours), key=lambda line: line.y.max(), default=lines[-1])
     made = f"{best.system} reaches {show_share(best.y.max() / peak)} of the card's fp32 limit"
     note = conditions(records, "an epoch's least traffic", "lines: the card's limits")
-    chart, axes = log_axes(lines, title or made, note, "FLOP a byte", "FLOP/s")
+    chart, axes = log_axes(
+        lines, title or made, note, "FLOP a byte", "FLOP/s", tick=lambda value: f"{value / 1e12:g} T"
+    )
     x = np.geomspace(min(line.x.min() for line in lines) / 1.5, max(line.x.max() for line in lines), 100)
     axes.plot(x, np.minimum(peak, bandwidth * x), color=INK, lw=1.2)
     draw_lines(axes, lines)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e12:g} T"))
-    axes.xaxis.set_major_locator(FixedLocator([digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ends = [f"{line.name}: {show_share(line.y.max() / peak, 1)}" for line in lines]
     chart.alt += f" Largest share of the fp32 limit. {'; '.join(ends)}."
@@ -192,10 +192,11 @@ def plot_accuracy_over_time(records, title=None):
     made = made if first["reached"] else "Accuracy over time"
     chart, axes = log_axes(lines, title or made, note, "time of training", "test accuracy", log_y=False, height=4.2)
     draw_lines(axes, lines, named=False)
-    list_beside(axes, lines)
     axes.axhline(goal, color=INK, lw=1, ls=(0, (4, 3)))
-    axes.set_ylim(bottom=max(0.9, min(line.y.min() for line in lines)), top=1.0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_share(value)))
+    shown = min(0.9, *(line.y[-1] - 0.02 for line in lines))  # early epochs may lie below, no line's end does
+    axes.set_ylim(bottom=max(shown, min(line.y.min() for line in lines)), top=1.0)
+    list_beside(axes, lines)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
     ends = [f"{line.name}; {show_share(line.y[-1], 2)} after {show_time(line.x[-1], 's')}" for line in lines]
     chart.alt += f" Goal {show_share(goal)}. {'. '.join(ends)}."
@@ -240,9 +241,9 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     axes.set_xscale("linear")
     for line in lines:
         axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2)
-    list_beside(axes, lines)
     axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
     axes.set_ylim(0, 1.08)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_share(value)))
+    list_beside(axes, lines)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
     chart.alt += f" Largest share of each: {'; '.join(line.name for line in lines)}."
     return chart

@@ -33,7 +33,8 @@ def systems_table(records, absent=()):
         rows.setdefault(name, {})[f"batch {batch:,}"] = time
         order[name] = max(order.get(name, (0, 0.0)), (batch, seconds(record)))
     for record in missing:
-        rows.setdefault(system_name(record), {})[f"batch {record['batch_size']:,}"] = f"absent: {record['reason']}"
+        reasons = "; ".join(record["reasons"])
+        rows.setdefault(system_name(record), {})[f"batch {record['batch_size']:,}"] = f"absent: {reasons}"
     columns = [f"batch {batch:,}" for batch in sorted({record["batch_size"] for record in [*records, *missing]})]
     timed = sorted(order, key=lambda name: -order[name][1])
     index = [*timed, *sorted(set(rows) - set(timed))]
@@ -45,9 +46,7 @@ def _absences(records, absent):
     """One absence for each system, form and batch with all its reasons; what it does not name is that of the times."""
     found, first = {}, next(iter((*records, *absent)), {})
     shared = {key: first.get(key) for key in CONDITIONS}
-    for record in ({**shared, **record} for record in absent):
+    for record in ({**shared, "reasons": {}, **record} for record in absent):
         place = (system_name(record), *(record[key] for key in CONDITIONS))
-        kept = found.setdefault(place, record)
-        if record["reason"] not in kept["reason"].split("; "):
-            kept["reason"] += f"; {record['reason']}"
+        found.setdefault(place, record)["reasons"][record["reason"]] = True  # several suites may say the same
     return list(found.values())

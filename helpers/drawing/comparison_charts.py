@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from helpers.drawing.charts import checked, conditions
+from helpers.drawing.courses import gaps_of
 from helpers.drawing.figure_style import INK
 from helpers.drawing.system_lines import (
     OURS,
@@ -193,8 +194,8 @@ def plot_accuracy_over_time(records, title=None):
     chart, axes = log_axes(lines, title or made, note, "time of training", "test accuracy", log_y=False, height=4.2)
     draw_lines(axes, lines, named=False)
     axes.axhline(goal, color=INK, lw=1, ls=(0, (4, 3)))
-    shown = min(0.9, *(line.y[-1] - 0.02 for line in lines))  # early epochs may lie below, no line's end does
-    axes.set_ylim(bottom=max(shown, min(line.y.min() for line in lines)), top=1.0)
+    lowest, end = (min(part(line.y) for line in lines) for part in (np.min, lambda curve: curve[-1]))
+    axes.set_ylim(bottom=lowest if end < 0.9 else max(0.9, lowest), top=1.0)  # first epochs may lie below
     list_beside(axes, lines)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
@@ -209,6 +210,7 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     Parameters
     ----------
     losses : dict of (system, form) to ndarray of float, shape (steps,) or shorter
+        One that leaves the bound is named in the title.
     reference, bound : ndarray of float, shape (steps,)
         As `agreement.agreement_bound` returns them.
     title, note : str, optional
@@ -217,23 +219,17 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     -------
     Chart
     """
-    lines, shares = [], {}
-    for key, run in losses.items():
-        steps = len(run)  # a slow engine proves fewer
-        shares[key] = np.abs(np.asarray(run) - reference[:steps]) / bound[:steps]
-    if not shares or not all(np.isfinite(share).all() for share in shares.values()):
-        raise ValueError("expected the finite losses of one engine at least")
+    gaps = gaps_of(losses, reference, bound, shorter=True)
+    shares = {key: gap / bound[: len(gap)] for key, gap in gaps.items()}
+    lines = []
     for number, (key, share) in enumerate(sorted(shares.items(), key=lambda item: -item[1].max()), 1):
-        lines.append(
-            Line(
-                f"{number}  {', '.join(key)}: {show_share(share.max())}",
-                key[0],
-                np.arange(1, len(share) + 1),
-                np.maximum.accumulate(share),
-            )
-        )
+        name = f"{number}  {', '.join(key)}: {_share_of_bound(share.max())}"
+        lines.append(Line(name, key[0], np.arange(1, len(share) + 1), np.maximum.accumulate(share)))
     largest = lines[0].y.max()
     made = f"{len(lines)} engines, one course: their losses use {show_share(largest)} of the gap that rounding allows"
+    if beyond := [", ".join(key) for key, share in shares.items() if share.max() > 1]:
+        made = f"{_listed(beyond)} beyond the bound: up to {_share_of_bound(largest)} of the gap that rounding allows"
+        title = title and f"{title}; but {made}"  # it must not hide what the chart shows
     height = max(3.0, 0.21 * len(lines) + 1.0)
     chart, axes = log_axes(
         lines, title or made, note, "step", "largest share of the allowed gap so far", log_y=False, height=height
@@ -242,8 +238,19 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     for line in lines:
         axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2)
     axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
-    axes.set_ylim(0, 1.08)
+    axes.set_ylim(0, 1.08 * max(1, largest))
     list_beside(axes, lines)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
     chart.alt += f" Largest share of each: {'; '.join(line.name for line in lines)}."
     return chart
+
+
+def _share_of_bound(share):
+    """A share in per cent; one just beyond 1 with a digit more, so that it does not read as 100 %."""
+    return show_share(share, digits=int(1 < share < 1.1))
+
+
+def _listed(names, most=3):
+    """Names for a title, with their verb: the first few of many."""
+    shown = names[:most] + [f"{len(names) - most} more"] * (len(names) > most)
+    return f"{' and '.join(shown)} {'lies' if len(names) == 1 else 'lie'}"

@@ -195,7 +195,7 @@ def plot_accuracy_over_time(records, title=None):
     draw_lines(axes, lines, named=False)
     axes.axhline(goal, color=INK, lw=1, ls=(0, (4, 3)))
     lowest, end = (min(part(line.y) for line in lines) for part in (np.min, lambda curve: curve[-1]))
-    axes.set_ylim(bottom=lowest if end < 0.9 else max(0.9, lowest), top=1.0)  # first epochs may lie below
+    axes.set_ylim(bottom=1.03 * lowest - 0.03 if end < 0.9 else max(0.9, lowest), top=1.0)  # first epochs may lie below
     list_beside(axes, lines)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))

@@ -172,7 +172,7 @@ def plot_agreement(losses, reference, bound):
     room = max(2.35, (0.2 if few else 0.35) + 1.04 * max(text_width(name, 9.5) for name in gaps))
     high = 2.4 if few else max(2.4, 0.185 * (len(gaps) + 1))
     chart = new_chart(high + 0.6, title, "a gap of zero lies below the scale and leaves its line open")
-    axes = place(chart, 0.85, 0.5, WIDTH - 0.85 - room, high)
+    axes = place(chart, 0.85, 0.5, WIDTH - (0.85 + room), high)
     axes.set_yscale("log")
     axes.fill_between(steps, bound, bound.max() * 4, color=FAINT, lw=0)
     axes.plot(steps, bound, color=INK, lw=1, ls=(0, (4, 3)))

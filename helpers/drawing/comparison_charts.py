@@ -6,9 +6,10 @@ Knows measurement records and the frame in charts.py; must not learn how anythin
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FuncFormatter
 
 from helpers.drawing.charts import checked, conditions
+from helpers.drawing.courses import gaps_of
 from helpers.drawing.figure_style import INK
 from helpers.drawing.system_lines import (
     OURS,
@@ -19,6 +20,10 @@ from helpers.drawing.system_lines import (
     lines_over,
     list_beside,
     log_axes,
+    mark_values,
+    refuse_mixtures,
+    seconds,
+    short_share,
     short_time,
     system_name,
 )
@@ -50,8 +55,7 @@ def plot_batches(records, title=None):
     note = conditions(records, f"one epoch of {records[0]['dataset']}", "line: fastest to slowest")
     chart, axes = log_axes(lines, title or _ahead(records), note, "batch", "one epoch")
     draw_lines(axes, lines)
-    axes.xaxis.set_major_locator(FixedLocator(sorted({record["batch_size"] for record in records})))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    mark_values(axes, (record["batch_size"] for record in records))
     return described(chart, lines, "batch")
 
 
@@ -64,8 +68,8 @@ def _ahead(records):
         others = [record for record in here if record["system"] not in (*OURS, "loops", "vectorized")]
         if not ours or not others:
             return f"One epoch of {records[0]['network']} by each system"
-        best, rival = (min(group, key=lambda record: record["median"]) for group in (ours, others))
-        ratio = show_ratio(rival["median"] / best["median"])
+        best, rival = (min(group, key=seconds) for group in (ours, others))
+        ratio = show_ratio(seconds(rival) / seconds(best))
         whom = "" if rival["system"] in rivals else f" as fast as {rival['system']}"
         rivals.append(rival["system"])
         parts.append(f"{ratio}{whom} at batch {batch:,}")
@@ -78,7 +82,8 @@ def plot_growth(records, title=None):
     Parameters
     ----------
     records : list of dict
-        Experiment "growth" of one `by`: value, median, min, max, unit, and "floor" in that unit where a card was.
+        Experiment "growth" of one `by`, network, data set, precision and card, and of one batch unless that grows:
+        value, median, min, max, unit, and "floor" in that unit where a card was.
     title : str, optional
 
     Returns
@@ -89,8 +94,9 @@ def plot_growth(records, title=None):
     records = checked(records, "growth")
     if len(by := {record["by"] for record in records}) > 1:
         raise ValueError(f"records grow by {', '.join(sorted(by))}; draw one of them at a time")
+    free = ("batch_size",) if "batch" in by else ()
     grown, lines = GROWN[by.pop()], []
-    for line in lines_over(records, "value"):
+    for line in lines_over(records, "value", free):
         power = fitted_power(line.x, line.y)
         lines.append(replace(line, name=f"{line.name} (power {power:.2f})"))
         if line.ours:
@@ -98,12 +104,12 @@ def plot_growth(records, title=None):
     note = conditions(records, "power fitted to the upper half", "dashed: the card's limit" * ("floor" in records[0]))
     chart, axes = log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")
     draw_lines(axes, lines)
-    floors = sorted({(record["value"], record["floor"]) for record in records if "floor" in record})
+    floors = {
+        record["value"]: record["floor"] * UNIT_SECONDS[record["unit"]] for record in records if "floor" in record
+    }
     if floors:
-        x, y = np.array(floors).T
-        axes.plot(x, y * UNIT_SECONDS[records[0]["unit"]], color=INK, lw=1.2, ls=(0, (4, 3)))
-    axes.xaxis.set_major_locator(FixedLocator(sorted({record["value"] for record in records})))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.plot(*zip(*sorted(floors.items())), color=INK, lw=1.2, ls=(0, (4, 3)))
+    mark_values(axes, (record["value"] for record in records))
     return described(chart, lines, grown)
 
 
@@ -121,8 +127,8 @@ def plot_systems_roofline(records, title=None):
     Parameters
     ----------
     records : list of dict
-        compared_epoch_time records of systems on the card: flops and bytes of an epoch, fp32_flops and bandwidth of
-        the card.
+        compared_epoch_time records of systems on one card in fp32, of any networks and batches: flops and bytes of
+        an epoch, fp32_flops and bandwidth of the card.
 
     Returns
     -------
@@ -133,24 +139,26 @@ def plot_systems_roofline(records, title=None):
         raise ValueError(
             "no record holds the work of an epoch; measure on a card: python -m helpers.benchmark frameworks"
         )
+    refuse_mixtures(records, ("network", "batch_size"), free=("dataset",))
+    if (precision := records[0]["precision"]) != "fp32":
+        raise ValueError(f"the records are of {precision}, expected fp32: the card's limit drawn here is that of fp32")
     peak, bandwidth = records[0]["fp32_flops"], records[0]["bandwidth"]
     points = {}
     for record in records:
-        seconds = record["median"] * UNIT_SECONDS[record["unit"]]
         points.setdefault(system_name(record), []).append(
-            (record["flops"] / record["bytes"], record["flops"] / seconds, record["system"])
+            (record["flops"] / record["bytes"], record["flops"] / seconds(record), record["system"])
         )
     lines = [Line(name, found[0][2], *np.array([p[:2] for p in sorted(found)]).T) for name, found in points.items()]
     lines.sort(key=lambda line: line.y[-1])
     best = max((line for line in lines if line.ours), key=lambda line: line.y.max(), default=lines[-1])
     made = f"{best.system} reaches {show_share(best.y.max() / peak)} of the card's fp32 limit"
     note = conditions(records, "an epoch's least traffic", "lines: the card's limits")
-    chart, axes = log_axes(lines, title or made, note, "FLOP a byte", "FLOP/s")
+    chart, axes = log_axes(
+        lines, title or made, note, "FLOP a byte", "FLOP/s", tick=lambda value: f"{value / 1e12:g} T"
+    )
     x = np.geomspace(min(line.x.min() for line in lines) / 1.5, max(line.x.max() for line in lines), 100)
     axes.plot(x, np.minimum(peak, bandwidth * x), color=INK, lw=1.2)
     draw_lines(axes, lines)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e12:g} T"))
-    axes.xaxis.set_major_locator(FixedLocator([digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ends = [f"{line.name}: {show_share(line.y.max() / peak, 1)}" for line in lines]
     chart.alt += f" Largest share of the fp32 limit. {'; '.join(ends)}."
@@ -163,13 +171,15 @@ def plot_accuracy_over_time(records, title=None):
     Parameters
     ----------
     records : list of dict
-        Experiment "time_to_accuracy": seconds and curve (accuracies, 0 to 1), lists of equal length; goal.
+        Experiment "time_to_accuracy", one for each system and form, of one network, data set, batch, precision and
+        card: seconds and curve (accuracies, 0 to 1), lists of equal length; goal.
 
     Returns
     -------
     Chart
     """
     records = sorted(checked(records, "time_to_accuracy"), key=lambda r: (not r["reached"], r["median"]))
+    refuse_mixtures(records, ())
     goal, lines, first = records[0]["goal"], [], records[0]
     for place_in_list, record in enumerate(records, 1):
         curve = np.array(record["curve"], float)
@@ -183,10 +193,11 @@ def plot_accuracy_over_time(records, title=None):
     made = made if first["reached"] else "Accuracy over time"
     chart, axes = log_axes(lines, title or made, note, "time of training", "test accuracy", log_y=False, height=4.2)
     draw_lines(axes, lines, named=False)
-    list_beside(axes, lines)
     axes.axhline(goal, color=INK, lw=1, ls=(0, (4, 3)))
-    axes.set_ylim(bottom=max(0.9, min(line.y.min() for line in lines)), top=1.0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_share(value)))
+    lowest, end = (min(part(line.y) for line in lines) for part in (np.min, lambda curve: curve[-1]))
+    axes.set_ylim(bottom=1.03 * lowest - 0.03 if end < 0.9 else max(0.9, lowest), top=1.0)  # first epochs may lie below
+    list_beside(axes, lines)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
     ends = [f"{line.name}; {show_share(line.y[-1], 2)} after {show_time(line.x[-1], 's')}" for line in lines]
     chart.alt += f" Goal {show_share(goal)}. {'. '.join(ends)}."
@@ -199,6 +210,7 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     Parameters
     ----------
     losses : dict of (system, form) to ndarray of float, shape (steps,) or shorter
+        One that leaves the bound is named in the title.
     reference, bound : ndarray of float, shape (steps,)
         As `agreement.agreement_bound` returns them.
     title, note : str, optional
@@ -207,23 +219,17 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     -------
     Chart
     """
-    lines, shares = [], {}
-    for key, run in losses.items():
-        steps = len(run)  # a slow engine proves fewer
-        shares[key] = np.abs(np.asarray(run) - reference[:steps]) / bound[:steps]
-    if not shares or not all(np.isfinite(share).all() for share in shares.values()):
-        raise ValueError("expected the finite losses of one engine at least")
+    gaps = gaps_of(losses, reference, bound, shorter=True)
+    shares = {key: gap / bound[: len(gap)] for key, gap in gaps.items()}
+    lines = []
     for number, (key, share) in enumerate(sorted(shares.items(), key=lambda item: -item[1].max()), 1):
-        lines.append(
-            Line(
-                f"{number}  {', '.join(key)}: {show_share(share.max())}",
-                key[0],
-                np.arange(1, len(share) + 1),
-                np.maximum.accumulate(share),
-            )
-        )
+        name = f"{number}  {', '.join(key)}: {_share_of_bound(share.max())}"
+        lines.append(Line(name, key[0], np.arange(1, len(share) + 1), np.maximum.accumulate(share)))
     largest = lines[0].y.max()
     made = f"{len(lines)} engines, one course: their losses use {show_share(largest)} of the gap that rounding allows"
+    if beyond := [", ".join(key) for key, share in shares.items() if share.max() > 1]:
+        made = f"{_listed(beyond)} beyond the bound: up to {_share_of_bound(largest)} of the gap that rounding allows"
+        title = title and f"{title}; but {made}"  # it must not hide what the chart shows
     height = max(3.0, 0.21 * len(lines) + 1.0)
     chart, axes = log_axes(
         lines, title or made, note, "step", "largest share of the allowed gap so far", log_y=False, height=height
@@ -231,9 +237,20 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     axes.set_xscale("linear")
     for line in lines:
         axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2)
-    list_beside(axes, lines)
     axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
-    axes.set_ylim(0, 1.08)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_share(value)))
+    axes.set_ylim(0, 1.08 * max(1, largest))
+    list_beside(axes, lines)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
     chart.alt += f" Largest share of each: {'; '.join(line.name for line in lines)}."
     return chart
+
+
+def _share_of_bound(share):
+    """A share in per cent; one just beyond 1 with a digit more, so that it does not read as 100 %."""
+    return show_share(share, digits=int(1 < share < 1.1))
+
+
+def _listed(names, most=3):
+    """Names for a title, with their verb: the first few of many."""
+    shown = names[:most] + [f"{len(names) - most} more"] * (len(names) > most)
+    return f"{' and '.join(shown)} {'lies' if len(names) == 1 else 'lie'}"

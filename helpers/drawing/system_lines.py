@@ -6,10 +6,12 @@ Knows measurement records and the frame in charts.py; must not learn what an axi
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from helpers.drawing.charts import MARGIN, WIDTH, name_ends, new_chart, place, text_width
+from helpers.drawing.charts import MARGIN, WIDTH, new_chart, place, text_width
 from helpers.drawing.figure_style import DEEP_BLUE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.line_names import name_column, number_ends
+from helpers.drawing.log_ticks import RoundLogLocator, round_values
 from helpers.number_text import show_time
 
 # fixed for every chart of the project; ours is the colour of what a title claims
@@ -20,6 +22,11 @@ SYSTEM_COLOURS = {
 OURS = ("layerwise", "fused")
 LABEL = 9.0  # points
 UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+# what the records of one chart share, unless the chart draws it; with the word that a refusal uses
+CONDITIONS = {
+    **{"gpu": "cards", "network": "networks", "dataset": "data sets", "precision": "precisions"},
+    **{"batch_size": "batches", "goal": "goals"},
+}
 
 
 @dataclass(frozen=True)
@@ -47,42 +54,80 @@ def system_name(record):
     return f"{record['system']}, {record['form']}"
 
 
+def seconds(record):
+    """The median of a record's time in seconds, whatever its unit."""
+    return record["median"] * UNIT_SECONDS[record["unit"]]
+
+
+def refuse_mixtures(records, place, free=()):
+    """Raise ValueError where records would merge into one line or cell although they were measured differently.
+
+    Parameters
+    ----------
+    records : list of dict
+        A key that is missing, such as "gpu" without a card, is a value like any other.
+    place : tuple of str
+        Keys that say where a chart puts a record of a system and form: two at one place are refused.
+    free : tuple of str
+        Keys of CONDITIONS that may differ beside those in `place`.
+    """
+    for key, words in CONDITIONS.items():
+        values = {record.get(key) for record in records}
+        if len(values) > 1 and key not in (*place, *free):
+            shown = ", ".join(sorted("none" if value is None else str(value) for value in values))
+            raise ValueError(f"the records are of {len(values)} {words} ({shown}), expected one; draw each by itself")
+    taken = set()
+    for record in records:
+        where = (record["system"], record["form"], *(record[key] for key in place))
+        if where in taken:
+            at = " at " * bool(place) + ", ".join(f"{key} {record[key]}" for key in place)
+            raise ValueError(f"{system_name(record)} has two records{at}, expected one; keep the newer one")
+        taken.add(where)
+
+
 def list_beside(axes, lines):
     """The names of lines below each other at the right; the number that a name begins with stands at its line's end."""
+    number_ends(axes, [(line.name.split()[0], line.x[-1], line.y[-1], line.colour) for line in lines], LABEL - 1)
     for row, line in enumerate(lines):
-        number = line.name.split()[0]
-        axes.annotate(number, (line.x[-1], line.y[-1]), xytext=(0, 5), textcoords="offset points", ha="center",
-                      fontsize=LABEL - 1, fontweight="bold", color=line.colour, annotation_clip=False)  # fmt: skip
         axes.annotate(line.name, (1, 1), xycoords="axes fraction", xytext=(8, -6 - 15 * row), va="center",
                       textcoords="offset points", fontsize=LABEL, fontweight="bold", color=line.colour)  # fmt: skip
 
 
-def lines_over(records, key):
-    """A `Line` for each system and form, over `key`; the slowest at its last point comes first."""
+def lines_over(records, key, free=()):
+    """A `Line` for each system and form, over `key`; the slowest at its last point comes first.
+
+    Raises ValueError where records differ in anything else but what `free` names; see `refuse_mixtures`.
+    """
+    refuse_mixtures(records, (key,), free)
     points = {}
     for record in sorted(records, key=lambda record: record[key]):
         points.setdefault(system_name(record), []).append(record)
     lines = []
     for name, found in points.items():
         x = np.array([record[key] for record in found], float)
-        scale = UNIT_SECONDS[found[0]["unit"]]
-        y, low, high = (scale * np.array([record[part] for record in found]) for part in ("median", "min", "max"))
+        scale = np.array([UNIT_SECONDS[record["unit"]] for record in found])
+        y, low, high = (scale * [record[part] for record in found] for part in ("median", "min", "max"))
         lines.append(Line(name, found[0]["system"], x, y, low, high))
     return sorted(lines, key=lambda line: -line.y[-1])
 
 
-def log_axes(lines, title, note, x_label, y_label, log_y=True, height=None):
-    """A chart and its axes with room for the names of `lines` at the right."""
-    room = 0.2 + max(text_width(line.name, LABEL, "bold") for line in lines)
-    height = height or max(3.0, 0.21 * len(lines) + 1.0)
+def log_axes(lines, title, note, x_label, y_label, log_y=True, height=None, tick=None):
+    """A chart and its axes with room for the names of `lines` at the right; `tick` writes a value, or else a time."""
+    room = 0.3 + 1.04 * max(text_width(line.name, LABEL, "bold") for line in lines)  # drawn text is a little wider
+    height, tick, left = height or max(3.0, 0.21 * len(lines) + 1.0), tick or short_time, 0.75
+    if log_y:
+        low, high = (extreme([extreme(line.y) for line in lines]) for extreme in (np.min, np.max))
+        left = max(left, 0.36 + max(text_width(tick(value), 8.8) for value in round_values(low / 1.1, high * 1.1)))
     chart = new_chart(height, title, note)
-    axes = place(chart, 0.75, 0.5, WIDTH - 0.75 - room - MARGIN, height - 0.6)
+    axes = place(chart, left, 0.5, WIDTH - left - room - MARGIN, height - 0.6)
     axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
     if log_y:
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
+    for axis in (axes.xaxis, axes.yaxis)[: 1 + log_y]:
+        axis.set_major_locator(RoundLogLocator())
+        axis.set_minor_locator(NullLocator())
+    if log_y:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.grid(axis="y", color=FAINT, lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel(x_label, color=MUTED)
@@ -90,10 +135,31 @@ def log_axes(lines, title, note, x_label, y_label, log_y=True, height=None):
     return chart, axes
 
 
+def mark_values(axes, values):
+    """Ticks of the x axis at the values that were measured, written whole; a single one stands in the middle."""
+    values = sorted(set(values))
+    axes.xaxis.set_major_locator(FixedLocator(values))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    if len(values) == 1:
+        axes.set_xlim(values[0] / 2, values[0] * 2)
+
+
 def short_time(seconds):
-    """A round time for a tick, e.g. 10 ms."""
-    number, unit = show_time(seconds, "s").split(" ")
-    return f"{float(number.replace(',', '')):,.0f} {unit}"
+    """A time for a tick, as it is and in as few digits as that takes, e.g. 10 ms, 1.5 s, 1,000 s."""
+    seconds = float(f"{seconds:.9g}")  # 1 ms is not 1,000 us for an error in the last bit
+    factor, unit = (1e6, "\u00b5s") if seconds < 1e-3 else (1e3, "ms") if seconds < 1 else (1, "s")
+    return f"{_plain(seconds * factor)} {unit}"
+
+
+def short_share(share):
+    """A share of 1 in per cent for a tick, as it is and in as few digits as that takes, e.g. 98 %, 98.75 %."""
+    return f"{_plain(100 * share)}\u00a0%"
+
+
+def _plain(number):
+    """Six significant digits less the zeros at their end, thousands with a comma."""
+    text = f"{float(f'{number:.6g}'):,.9f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def draw_lines(axes, lines, named=True):
@@ -104,7 +170,7 @@ def draw_lines(axes, lines, named=True):
         if line.low is not None:
             axes.vlines(line.x, line.low, line.high, color=line.colour, lw=1)
     if named:
-        name_ends(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
+        name_column(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
 
 
 def described(chart, lines, x_name):

@@ -5,36 +5,48 @@ Knows measurement records; must not learn how anything is measured.
 
 import pandas as pd
 
-from helpers.drawing.system_lines import system_name
+from helpers.drawing.system_lines import CONDITIONS, refuse_mixtures, seconds, system_name
 from helpers.number_text import show_time
 
 
 def systems_table(records, absent=()):
-    """Times of an epoch by system and form; the fastest at the largest batch is the last row that has times.
+    """Times of an epoch by system and form; the fastest at its largest batch is the last row that has times.
 
     Parameters
     ----------
     records : list of dict
-        compared_epoch_time records of one network, data set and precision.
+        compared_epoch_time records of one network, data set, precision and card.
     absent : list of dict
-        Records of experiment "absent".
+        Records of experiment "absent"; those that name a network, data set, precision or card name the same.
 
     Returns
     -------
     pandas.DataFrame
         Index: system and form; a column of text for each batch; a star marks times scaled from a slice.
     """
+    missing = _absences(records, absent)
+    refuse_mixtures([*records, *missing], ("batch_size",))
     rows, order = {}, {}
     for record in records:
         name, batch = system_name(record), record["batch_size"]
         time = show_time(record["median"], record["unit"]) + (" *" if record.get("scaled") else "")
         rows.setdefault(name, {})[f"batch {batch:,}"] = time
-        order[name] = max(order.get(name, (0, 0.0)), (batch, record["median"]))
-    columns = [f"batch {batch:,}" for batch in sorted({record["batch_size"] for record in records})]
-    for record in absent:
-        here = rows.setdefault(system_name(record), {})
-        here.setdefault(f"batch {record['batch_size']:,}", f"absent: {record['reason']}")
+        order[name] = max(order.get(name, (0, 0.0)), (batch, seconds(record)))
+    for record in missing:
+        reasons = "; ".join(record["reasons"])
+        rows.setdefault(system_name(record), {})[f"batch {record['batch_size']:,}"] = f"absent: {reasons}"
+    columns = [f"batch {batch:,}" for batch in sorted({record["batch_size"] for record in [*records, *missing]})]
     timed = sorted(order, key=lambda name: -order[name][1])
     index = [*timed, *sorted(set(rows) - set(timed))]
     frame = pd.DataFrame([rows[name] for name in index], index, columns or None)
     return frame.fillna("").rename_axis("system, form")
+
+
+def _absences(records, absent):
+    """One absence for each system, form and batch with all its reasons; what it does not name is that of the times."""
+    found, first = {}, next(iter((*records, *absent)), {})
+    shared = {key: first.get(key) for key in CONDITIONS}
+    for record in ({**shared, "reasons": {}, **record} for record in absent):
+        place = (system_name(record), *(record[key] for key in CONDITIONS))
+        found.setdefault(place, record)["reasons"][record["reason"]] = True  # several suites may say the same
+    return list(found.values())

@@ -14,11 +14,17 @@ from helpers.drawing.charts import (
     name_ends,
     new_chart,
     place,
+    text_width,
 )
+from helpers.drawing.courses import gaps_of
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.line_names import name_column
 from helpers.number_text import show_power, show_share, show_time
 
 COLOURS = (ORANGE, DEEP_BLUE, INK)
+# of courses of losses, in the order in which they are given
+COURSE_COLOURS = (DEEP_ORANGE, DEEP_BLUE, MUTED, "#3f8f73", "#8a63b8", "#a8841c")
+COURSE_MARKERS = ("o", "s", "^", "x")
 
 
 def plot_order(orders, samples):
@@ -147,6 +153,7 @@ def plot_agreement(losses, reference, bound):
     Parameters
     ----------
     losses : dict of name to ndarray of float, shape (steps,)
+        Any number of them; a dozen can be told apart by colour and marker.
     reference, bound : ndarray of float, shape (steps,)
         As `agreement.agreement_bound` returns them.
 
@@ -154,31 +161,40 @@ def plot_agreement(losses, reference, bound):
     -------
     Chart
     """
-    steps, gaps = np.arange(1, len(bound) + 1), {n: np.abs(run - reference) for n, run in losses.items()}
+    steps, gaps = np.arange(1, len(bound) + 1), gaps_of(losses, reference, bound)
     share = max(float(np.max(gap / bound)) for gap in gaps.values())
     names = {}  # the names whose losses are equal to the last bit share one line
     for name, gap in gaps.items():
         names.setdefault(gap.tobytes(), []).append(name)
     title = f"The losses use {show_share(share)} of the gap to float64 that rounding allows"
     title += ", the same bits on every rung" if len(names) == 1 < len(gaps) else ""
-    chart = new_chart(3.0, title, "a gap of zero lies below the scale and leaves its line open")
-    axes = place(chart, 0.85, 0.5, WIDTH - 3.2, 2.4)
+    few = len(gaps) <= 3
+    room = max(2.35, (0.2 if few else 0.35) + 1.04 * max(text_width(name, 9.5) for name in gaps))
+    high = 2.4 if few else max(2.4, 0.185 * (len(gaps) + 1))
+    chart = new_chart(high + 0.6, title, "a gap of zero lies below the scale and leaves its line open")
+    axes = place(chart, 0.85, 0.5, WIDTH - (0.85 + room), high)
     axes.set_yscale("log")
     axes.fill_between(steps, bound, bound.max() * 4, color=FAINT, lw=0)
     axes.plot(steps, bound, color=INK, lw=1, ls=(0, (4, 3)))
     ends = [("bound: 4 times float32's own gap", steps[-1], bound[-1], INK)]
-    for colour, alike in zip((DEEP_ORANGE, DEEP_BLUE, MUTED), names.values()):
-        gap = gaps[alike[0]]
-        axes.plot(steps, np.where(gap > 0, gap, np.nan), color=colour, marker="o", ms=4, lw=1.6)
+    for number, alike in enumerate(names.values()):
+        gap, colour = gaps[alike[0]], COURSE_COLOURS[number % len(COURSE_COLOURS)]
+        marker = COURSE_MARKERS[number // len(COURSE_COLOURS) % len(COURSE_MARKERS)]
+        axes.plot(steps, np.where(gap > 0, gap, np.nan), color=colour, marker=marker, ms=4, lw=1.6)
         height = gap[-1] if gap[-1] > 0 else gap[gap > 0].min(initial=bound[-1])
         ends.append((",\n".join(alike), steps[-1], height, colour))
     axes.set_ylim(top=bound.max() * 4)
-    name_ends(axes, ends)
+    (name_ends if few else name_column)(axes, ends)
+    _gap_axes(axes)
+    chart.alt += f" Largest share of the bound: {show_share(share, 1)}."
+    return chart
+
+
+def _gap_axes(axes):
+    """Ticks and names of the axes of gaps over steps."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(LogLocator(numticks=6))
     axes.yaxis.set_major_formatter(FuncFormatter(show_power))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("step", color=MUTED)
     axes.set_ylabel("gap of the loss", color=MUTED)
-    chart.alt += f" Largest share of the bound: {show_share(share, 1)}."
-    return chart

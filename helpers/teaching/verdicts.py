@@ -1,9 +1,7 @@
-"""What the records of a comparison say in words and small tables: who is ahead, by how much, and what decides it.
+"""What the records of a comparison say in words: who is ahead, by how much, and what decides it.
 
 Every sentence follows from the records, whichever way they fall. Must not learn how anything was measured or drawn.
 """
-
-import pandas as pd
 
 from helpers.data import PUBLISHED
 from helpers.drawing.system_lines import OURS, system_name
@@ -13,6 +11,7 @@ from helpers.results import compare, find_records
 from helpers.suites.workloads import CIFAR_SHAPES
 from helpers.teaching.comparison import fastest_framework
 
+NO_PAIR = "No verdict here: it takes ours and one framework at least, on one machine."
 AHEAD = (
     "{network}, batch {batch_size:,}: an epoch takes {own} by ours and {other} by {rival}, the fastest form of a "
     "framework. Ours is {place} ({least} to {most} from run to run; {origin})."
@@ -29,10 +28,19 @@ BEHIND = (
     "The frameworks' libraries choose among many convolution kernels tuned for a card; ours are loops of one design."
 )
 KERNELS = (
-    "Of the {step} of our step its {count} kernels take {busy}, each measured alone; {share} of that are convolutions."
+    "The {count} kernels of our step, each measured alone, would take {busy} one after the other, convolutions {share} "
+    "of that; two streams, on which some of them overlap, make {step} of it."
 )
 PRECISION = (
     "In {precision} the fastest is {name} with {took}. Ours in fp32 takes {own}, the fastest form in fp32 {other}."
+)
+EQUAL = (
+    "After {epochs} epochs each, between {lowest:.2f} and {highest:.2f} % of the test images are right, over {count} "
+    "systems and forms with one run each ({origin})."
+)
+STARTS = (
+    "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
+    "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
 )
 BUSY = 0.1  # of the card's fp32 limit: below it, arithmetic does not decide
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -75,7 +83,7 @@ def say_verdicts(records, lead=""):
     batches = sorted({record["batch_size"] for record in records})
     found = [verdict([record for record in records if record["batch_size"] == batch]) for batch in batches]
     if not any(found):
-        print(lead + NOT_MEASURED)
+        print(lead + (NO_PAIR if records else NOT_MEASURED))
     for each in filter(None, found):
         rival, least, most = each["baseline"], *spread(each)
         place, ratios = "ahead" if least > 1 else "level", (each["ratio"], least, most)
@@ -144,61 +152,6 @@ def steps_of(record):
     return IMAGES[record["dataset"]] // record["batch_size"]
 
 
-def rate_table(records):
-    """Images a second of each system at one batch, the slowest first, and how long each takes measured by ours.
-
-    Parameters
-    ----------
-    records : list of dict
-        compared_epoch_time records of one network, data set, batch and precision.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        None, with a sentence, where nothing was measured.
-    """
-    if not records:
-        print("No table: images a second have not been measured on any card yet.")
-        return None
-    ours, rows = min((r["median"] for r in records if r["system"] in OURS), default=None), {}
-    for record in sorted(records, key=lambda record: -record["median"]):
-        steps = steps_of(record)
-        rows[system_name(record)] = {
-            "one epoch": time_of(record),
-            "one step": show_time(seconds_of(record) / steps, "s"),
-            "images a second": round(steps * record["batch_size"] / seconds_of(record)),
-            "time, ours = 1": show_ratio(record["median"] / ours) if ours else None,
-            "training images": record.get("data", "resident"),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system, form")
-
-
-def precision_table(records):
-    """Times of an epoch by system and form, a column for each precision; ours has fp32 alone.
-
-    Parameters
-    ----------
-    records : list of dict
-        compared_epoch_time records of one network, data set and batch, in several precisions.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        Of those on the card that were measured in another precision, and ours; None, with a sentence, without any.
-    """
-    reduced = {system_name(record) for record in records if record["precision"] != "fp32"}
-    if not reduced:
-        print("No table: lower precisions have not been measured on any card yet.")
-        return None
-    rows = {}
-    for record in sorted(records, key=lambda record: -record["median"]):
-        if system_name(record) in reduced or record["system"] in OURS:
-            rows.setdefault(system_name(record), {})[record["precision"]] = time_of(record)
-    columns = [p for p in ("fp32", "tf32", "bf16") if any(p in row for row in rows.values())]
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return frame.astype(object).where(frame.notna(), None).rename_axis("system, form")
-
-
 def say_precisions(records):
     """A sentence for each lower precision: its fastest system beside ours and the fastest framework in fp32."""
     single = verdict([record for record in records if record["precision"] == "fp32"])
@@ -212,49 +165,35 @@ def say_precisions(records):
             say(PRECISION, precision=precision, name=system_name(best), took=time_of(best), **others)
 
 
-def memory_table(records):
-    """Memory of the card that each system takes, a column for each network.
+def say_equal_epochs(records):
+    """Between which accuracies all systems end after equally many epochs.
 
     Parameters
     ----------
     records : list of dict
-        Of experiment "peak_memory".
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        None, with a sentence, where nothing was measured.
+        Of experiment "test_accuracy_compared".
     """
     if not records:
-        print("No table: the memory of a process has not been measured on any card yet.")
-        return None
-    frame = pd.DataFrame([{**record, "name": system_name(record)} for record in records])
-    table = frame.pivot_table(index="name", columns="network", values="median").round(0)
-    table.columns = [f"{network}, MB" for network in table]
-    return table.sort_values(table.columns[-1]).rename_axis("system, form")
+        print(NOT_MEASURED)
+        return
+    reached = sorted(100 * record["median"] for record in records)
+    say(EQUAL, records[0], count=len(records), lowest=reached[0], highest=reached[-1])
 
 
-def side_by_side(own, committed):
-    """Times of one's own run beside those of the committed measurement of the same work, by system and form.
+def say_starts(records, lead=""):
+    """How long ours and the frameworks take from no process to the end of the first epoch.
 
     Parameters
     ----------
-    own, committed : list of dict
-        compared_epoch_time records, each of one card; of `committed` those of the same network, data set, batch and
-        precision are taken.
-
-    Returns
-    -------
-    pandas.DataFrame
+    records : list of dict
+        Of experiment "cold_start".
+    lead : str
+        Stands in front of the sentence.
     """
-    alike = ("network", "dataset", "batch_size", "precision")
-    work = {tuple(record[key] for key in alike) for record in own}
-    columns, rows = {}, {}
-    for records in (own, [r for r in committed if tuple(r[key] for key in alike) in work]):
-        for record in sorted(records, key=lambda record: -record["median"]):
-            whose = "own run" if records is own else "committed"
-            named = f"{whose}, {record.get('gpu') or 'no GPU'}, {record.get('date', 'today')}"
-            columns[named] = None
-            rows.setdefault(system_name(record), {})[named] = time_of(record)
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
-    return frame.astype(object).where(frame.notna(), None).rename_axis("system, form")
+    ours = min((record for record in records if record["system"] in OURS), key=seconds_of, default=None)
+    others = sorted((record for record in records if record["system"] not in OURS), key=seconds_of)
+    if ours is None or not others:
+        print(lead + NOT_MEASURED)
+        return
+    quick, slow = ({"name": system_name(record), "time": time_of(record)} for record in (others[0], others[-1]))
+    say(lead + STARTS, ours, own=time_of(ours), quick=quick, slow=slow)

@@ -8,11 +8,14 @@ import sys
 import textwrap
 
 from helpers.atomic import write_atomically
-from helpers.number_text import show_time
-from helpers.results import ROOT, compare, find_record, find_records
+from helpers.number_text import show_ratio, show_time
+from helpers.results import CIFAR_IMAGES, ROOT, compare, compared_records, find_record, find_records, read_results
 
 LINE = 110  # characters
 NOT_MEASURED = "Not measured on this card yet: run python -m helpers.benchmark."
+OURS = "layerwise"
+COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of README's comparison
+COMPARED_BATCH = 128
 
 
 def sentence(template, record=None, **values):
@@ -156,6 +159,47 @@ def epoch_table(records=None):
     return "\n".join([*lines, "", sentence("Card: {gpu}, batch {batch_size}, {date}.", found[0])])
 
 
+def comparison_table(records=None):
+    """README's table of the comparison: every form of every engine and framework at one batch; Markdown.
+
+    The last column says how many times as fast as that form ours is.
+    """
+    records = read_results() if records is None else records
+    lines = ["| network | data | system | run as | one epoch | ours is |", "|---|---|---|---|---|---|"]
+    measured = []
+    for network, datasets in COMPARED:
+        card = {"gpu": measured[0]["gpu"]} if measured else {}
+        found = compared_records(network, *datasets, records=records, batch_size=COMPARED_BATCH, **card)
+        if not found:
+            lines.append(f"| {network} | | | | not measured yet | |")
+        ours = [record for record in found if record["system"] == OURS]
+        for record in sorted(found, key=lambda record: -record["median"]):
+            lines.append(_comparison_row(record, min(ours, key=lambda r: r["median"], default=None)))
+        measured += found
+    if not measured:
+        return "\n".join([*lines, "", "Not measured yet: run python -m helpers.benchmark frameworks."])
+    missing = _missing_frameworks(records, measured)
+    held = sentence("Card: {gpu}, batch {batch_size}, {precision}, {date}.", measured[0])
+    return "\n".join([*lines, "", " ".join([held, *missing])])
+
+
+def _comparison_row(record, ours):
+    """A row of `comparison_table`; its last cell is empty for ours itself and where ours was not measured."""
+    form = record["form"] + (" (scaled from a slice)" if record.get("scaled") else "")
+    took = show_time(record["median"], record["unit"])
+    ahead = "" if ours in (None, record) else f"{show_ratio(compare(record, ours)['ratio'])} as fast"
+    row = "| {network} | {dataset} | `{system}` | {how} | {time} | {ahead} |"
+    return sentence(row, record, how=form, time=took, ahead=ahead)
+
+
+def _missing_frameworks(records, measured):
+    """A sentence for each framework that was to be measured at that batch and has no time at all."""
+    absent = find_records(records, experiment="absent", batch_size=COMPARED_BATCH, gpu=measured[0]["gpu"])
+    reasons = {record["system"]: record["reason"] for record in absent}
+    here = {record["system"] for record in measured}
+    return [f"Absent: `{name}` ({reason})." for name, reason in sorted(reasons.items()) if name not in here]
+
+
 def say_accuracy(records=None):
     """Print `accuracy_sentence(...)`."""
     _show(accuracy_sentence(records) or NOT_MEASURED)
@@ -171,7 +215,10 @@ def fill(text, marker, body):
 
 def filled_readme(text, records=None):
     """README's text with every measured part written anew."""
-    return fill(fill(text, "headline", headline(records)), "epochs", epoch_table(records))
+    parts = {"headline": headline(records), "epochs": epoch_table(records), "comparison": comparison_table(records)}
+    for marker, body in parts.items():
+        text = fill(text, marker, body)
+    return text
 
 
 if __name__ == "__main__":

@@ -164,6 +164,33 @@ def find_record(records=None, **keys):
     return next(iter(find_records(records, **keys)), None)
 
 
+# names of vgg_small's images in records, the most telling ones first
+CIFAR_IMAGES = ("cifar10", "CIFAR-10 (recompressed)", "CIFAR-10 shapes")
+
+
+def compared_records(network, *datasets, records=None, **keys):
+    """compared_epoch_time records of one network, on the first of `datasets` that was measured, on one card.
+
+    Parameters
+    ----------
+    network : str
+    datasets : str
+    records : list of dict, optional
+        All of data/results by default.
+    keys
+        What else must be equal; the precision is "fp32" unless it is among them.
+
+    Returns
+    -------
+    list of dict
+        [] where nothing was measured.
+    """
+    records = read_results() if records is None else records
+    keys = {"experiment": "compared_epoch_time", "network": network, "precision": "fp32", **keys}
+    found = (find_records(records, dataset=dataset, **keys) for dataset in datasets)
+    return next((measured for measured in found if measured), [])
+
+
 def compare(baseline, record):
     """`record` with "ratio" = baseline's median / its own, and "baseline" (that record); None where one is None."""
     if baseline is None or record is None:

@@ -1,0 +1,168 @@
+"""Tables of a comparison's records, and which of them a chart can take; a sentence where nothing was measured.
+
+Must not learn how anything was measured or what a chart looks like.
+"""
+
+import pandas as pd
+
+from helpers.drawing.system_lines import OURS, system_name
+from helpers.drawing.systems_table import systems_table
+from helpers.number_text import show_ratio, show_time
+from helpers.results import find_records
+from helpers.suites.frameworks import HOST
+from helpers.teaching.verdicts import seconds_of, steps_of, time_of
+
+
+def times_table(records):
+    """`systems_table` of records, with the frameworks' forms that were to be measured beside them and are absent.
+
+    Parameters
+    ----------
+    records : list of dict
+        compared_epoch_time records of one network, data set, precision and card, of any batches.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        None, with a sentence, where nothing was measured.
+    """
+    if not records:
+        print("No table: this network has not been compared on any card yet.")
+        return None
+    alike = {key: records[0].get(key) for key in ("network", "dataset", "precision", "gpu")}
+    absent = find_records(experiment="absent", **alike)
+    return systems_table(records, [record for record in absent if record["suite"].startswith("frameworks")])
+
+
+def on_card(records):
+    """Those of systems that are no sequential baseline: where they ran on a GPU, it had all their work."""
+    return [record for record in records if record["system"] not in HOST]
+
+
+def over_batches(records):
+    """Those of the systems and forms that were measured at two batches at least."""
+    batches = {}
+    for record in records:
+        batches.setdefault(system_name(record), set()).add(record["batch_size"])
+    return [record for record in records if len(batches[system_name(record)]) > 1]
+
+
+def with_baseline(records, baseline):
+    """`records`, or [] where the (system, form) that is to be their baseline is not among them."""
+    return records if baseline in [(record["system"], record["form"]) for record in records] else []
+
+
+def with_work(records):
+    """Those that hold the work of an epoch: of systems on the card, measured at two batches at least."""
+    return [record for record in over_batches(records) if "flops" in record]
+
+
+def growing(records, by):
+    """Records "growth" of one `by`, of the systems and forms that have two values at least: a power needs them."""
+    values, found = {}, [record for record in records if record["by"] == by]
+    for record in found:
+        values.setdefault(system_name(record), set()).add(record["value"])
+    return [record for record in found if len(values[system_name(record)]) > 1]
+
+
+def rate_table(records):
+    """Images a second of each system at one batch, the slowest first, and how long each takes measured by ours.
+
+    Parameters
+    ----------
+    records : list of dict
+        compared_epoch_time records of one network, data set, batch and precision.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        None, with a sentence, where nothing was measured.
+    """
+    if not records:
+        print("No table: images a second have not been measured on any card yet.")
+        return None
+    ours, rows = min((r["median"] for r in records if r["system"] in OURS), default=None), {}
+    for record in sorted(records, key=lambda record: -record["median"]):
+        steps = steps_of(record)
+        rows[system_name(record)] = {
+            "one epoch": time_of(record),
+            "one step": show_time(seconds_of(record) / steps, "s"),
+            "images a second": round(steps * record["batch_size"] / seconds_of(record)),
+            "time, ours = 1": show_ratio(record["median"] / ours) if ours else None,
+            "training images": record.get("data", "resident"),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system, form")
+
+
+def precision_table(records):
+    """Times of an epoch by system and form, a column for each precision; ours has fp32 alone.
+
+    Parameters
+    ----------
+    records : list of dict
+        compared_epoch_time records of one network, data set and batch, in several precisions.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        Of those on the card that were measured in another precision, and ours; None, with a sentence, without any.
+    """
+    reduced = {system_name(record) for record in records if record["precision"] != "fp32"}
+    if not reduced:
+        print("No table: lower precisions have not been measured on any card yet.")
+        return None
+    rows = {}
+    for record in sorted(records, key=lambda record: -record["median"]):
+        if system_name(record) in reduced or record["system"] in OURS:
+            rows.setdefault(system_name(record), {})[record["precision"]] = time_of(record)
+    columns = [p for p in ("fp32", "tf32", "bf16") if any(p in row for row in rows.values())]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return frame.astype(object).where(frame.notna(), None).rename_axis("system, form")
+
+
+def memory_table(records):
+    """Memory of the card that each system takes, a column for each network.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of experiment "peak_memory".
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        None, with a sentence, where nothing was measured.
+    """
+    if not records:
+        print("No table: the memory of a process has not been measured on any card yet.")
+        return None
+    frame = pd.DataFrame([{**record, "name": system_name(record)} for record in records])
+    table = frame.pivot_table(index="name", columns="network", values="median").round(0)
+    table.columns = [f"{network}, MB" for network in table]
+    return table.sort_values(table.columns[-1]).rename_axis("system, form")
+
+
+def side_by_side(own, committed):
+    """Times of one's own run beside those of the committed measurement of the same work, by system and form.
+
+    Parameters
+    ----------
+    own, committed : list of dict
+        compared_epoch_time records, each of one card; of `committed` those of the same network, data set, batch and
+        precision are taken.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    alike = ("network", "dataset", "batch_size", "precision")
+    work = {tuple(record[key] for key in alike) for record in own}
+    columns, rows = {}, {}
+    for records in (own, [r for r in committed if tuple(r[key] for key in alike) in work]):
+        for record in sorted(records, key=lambda record: -record["median"]):
+            whose = "own run" if records is own else "committed"
+            named = f"{whose}, {record.get('gpu') or 'no GPU'}, {record.get('date', 'today')}"
+            columns[named] = None
+            rows.setdefault(system_name(record), {})[named] = time_of(record)
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
+    return frame.astype(object).where(frame.notna(), None).rename_axis("system, form")

@@ -1,0 +1,199 @@
+"""What the records of a comparison say in words: who is ahead, by how much, and what decides it.
+
+Every sentence follows from the records, whichever way they fall. Must not learn how anything was measured or drawn.
+"""
+
+from helpers.data import PUBLISHED
+from helpers.drawing.system_lines import OURS, system_name
+from helpers.number_text import show_ratio, show_share, show_time
+from helpers.report import NOT_MEASURED, say
+from helpers.results import compare, find_records
+from helpers.suites.workloads import CIFAR_SHAPES
+from helpers.teaching.comparison import fastest_framework
+
+NO_PAIR = "No verdict here: it takes ours and one framework at least, on one machine."
+AHEAD = (
+    "{network}, batch {batch_size:,}: an epoch takes {own} by ours and {other} by {rival}, the fastest form of a "
+    "framework. Ours is {place} ({least} to {most} from run to run; {origin})."
+)
+PLACES = {"ahead": "{} as fast", "behind": "behind: it takes {} as long", "level": "level with it: {} as fast"}
+SHORT = (
+    "At its fp32 limit the card would do the arithmetic of a step in {least}; ours spends {own} on a step, {rival} "
+    "{other}. So arithmetic does not decide: launches do, and kernels too short to fill the card."
+)
+RATES = (
+    "With its arithmetic counted as direct convolutions, ours reaches {own} of the card's fp32 limit, {rival} {other}."
+)
+BEHIND = (
+    "The frameworks' libraries choose among many convolution kernels tuned for a card; ours are loops of one design."
+)
+KERNELS = (
+    "The {count} kernels of our step, each measured alone, would take {busy} one after the other, convolutions {share} "
+    "of that; two streams, on which some of them overlap, make {step} of it."
+)
+PRECISION = (
+    "In {precision} the fastest is {name} with {took}. Ours in fp32 takes {own}, the fastest form in fp32 {other}."
+)
+EQUAL = (
+    "After {epochs} epochs each, between {lowest:.2f} and {highest:.2f} % of the test images are right, over {count} "
+    "systems and forms with one run each ({origin})."
+)
+STARTS = (
+    "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
+    "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
+)
+BUSY = 0.1  # of the card's fp32 limit: below it, arithmetic does not decide
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+IMAGES = {name: facts.train for name, facts in PUBLISHED.items()} | {CIFAR_SHAPES: PUBLISHED["cifar10"].train}
+IMAGES |= {"CIFAR-10 (recompressed)": IMAGES[CIFAR_SHAPES]}
+
+
+def verdict(records):
+    """The fastest of ours against the fastest form of a framework.
+
+    Parameters
+    ----------
+    records : list of dict
+        compared_epoch_time records of one network, data set, batch, precision and card.
+
+    Returns
+    -------
+    dict or None
+        As `results.compare` makes it, ratio above 1 where ours is ahead; None where either is missing.
+    """
+    ours = min((r for r in records if r["system"] in OURS), key=lambda record: record["median"], default=None)
+    return compare(fastest_framework(records), ours)
+
+
+def second_of_two(records):
+    """(system, form) of the slower one in a `verdict`: a chart's baseline; None where there is no verdict."""
+    found = verdict(records)
+    if found is None:
+        return None
+    slower = found["baseline"] if found["ratio"] >= 1 else found
+    return slower["system"], slower["form"]
+
+
+def say_verdicts(records, lead=""):
+    """A sentence for each batch: by how much ours is ahead of the fastest framework, behind it, or level with it.
+
+    "Level": their single runs overlap, so that the fastest run of either beats some run of the other. `lead` stands in
+    front of each sentence.
+    """
+    batches = sorted({record["batch_size"] for record in records})
+    found = [verdict([record for record in records if record["batch_size"] == batch]) for batch in batches]
+    if not any(found):
+        print(lead + (NO_PAIR if records else NOT_MEASURED))
+    for each in filter(None, found):
+        rival, least, most = each["baseline"], *spread(each)
+        place, ratios = "ahead" if least > 1 else "level", (each["ratio"], least, most)
+        if most < 1:
+            place, ratios = "behind", (1 / each["ratio"], 1 / most, 1 / least)
+        ratio, least, most = map(show_ratio, ratios)
+        times = {"own": time_of(each), "other": time_of(rival), "rival": system_name(rival)}
+        say(lead + AHEAD, each, **times, place=PLACES[place].format(ratio), least=least, most=most)
+
+
+def spread(compared):
+    """Least and most of a comparison's ratio over single runs."""
+    baseline = compared["baseline"]
+    return baseline["min"] / compared["max"], baseline["max"] / compared["min"]
+
+
+def time_of(record):
+    """A record's median as text; a star marks one that is scaled from a slice."""
+    return show_time(record["median"], record["unit"]) + (" *" if record.get("scaled") else "")
+
+
+def say_reason(records):
+    """What decides between ours and the fastest framework at one batch: the kernels' rate, or what is around them.
+
+    Parameters
+    ----------
+    records : list of dict
+        As `verdict` takes them, with the work of an epoch and the card's limit: flops, fp32_flops.
+    """
+    found = verdict(records)
+    if found is None or "flops" not in found or "flops" not in found["baseline"]:
+        print(NOT_MEASURED)
+        return
+    pair, steps = (found, found["baseline"]), steps_of(found)
+    shares = [record["flops"] / seconds_of(record) / record["fp32_flops"] for record in pair]
+    rival = system_name(found["baseline"])
+    if max(shares) < BUSY:
+        least = show_time(found["flops"] / found["fp32_flops"] / steps, "s")
+        own, other = (show_time(seconds_of(record) / steps, "s") for record in pair)
+        say(SHORT, least=least, own=own, rival=rival, other=other)
+    else:
+        say(RATES, rival=rival, own=show_share(shares[0]), other=show_share(shares[1]))
+        if found["ratio"] < 1:
+            print(BEHIND)
+    _say_kernels(found)
+
+
+def _say_kernels(ours):
+    """What the kernels of our step take of it, where they were measured on the same card."""
+    alike = {key: ours[key] for key in ("network", "batch_size", "precision", "gpu")}
+    kernels = find_records(experiment="kernel_time", system=ours["system"], **alike)
+    if kernels:
+        busy = sum(record["median"] for record in kernels)
+        share = sum(r["median"] for r in kernels if r["form"].startswith("conv")) / busy
+        step, busy = show_time(seconds_of(ours) / steps_of(ours), "s"), show_time(busy, kernels[0]["unit"])
+        say(KERNELS, step=step, count=len(kernels), busy=busy, share=show_share(share))
+
+
+def seconds_of(record):
+    """A record's median in seconds."""
+    return record["median"] * SECONDS[record["unit"]]
+
+
+def steps_of(record):
+    """Steps of the epoch that a record times: the last partial batch is dropped."""
+    return IMAGES[record["dataset"]] // record["batch_size"]
+
+
+def say_precisions(records):
+    """A sentence for each lower precision: its fastest system beside ours and the fastest framework in fp32."""
+    single = verdict([record for record in records if record["precision"] == "fp32"])
+    found = {precision: [r for r in records if r["precision"] == precision] for precision in ("tf32", "bf16")}
+    if single is None or not any(found.values()):
+        print(NOT_MEASURED)
+        return
+    for precision, these in found.items():
+        if these:
+            best, others = fastest_framework(these), {"own": time_of(single), "other": time_of(single["baseline"])}
+            say(PRECISION, precision=precision, name=system_name(best), took=time_of(best), **others)
+
+
+def say_equal_epochs(records):
+    """Between which accuracies all systems end after equally many epochs.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of experiment "test_accuracy_compared".
+    """
+    if not records:
+        print(NOT_MEASURED)
+        return
+    reached = sorted(100 * record["median"] for record in records)
+    say(EQUAL, records[0], count=len(records), lowest=reached[0], highest=reached[-1])
+
+
+def say_starts(records, lead=""):
+    """How long ours and the frameworks take from no process to the end of the first epoch.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of experiment "cold_start".
+    lead : str
+        Stands in front of the sentence.
+    """
+    ours = min((record for record in records if record["system"] in OURS), key=seconds_of, default=None)
+    others = sorted((record for record in records if record["system"] not in OURS), key=seconds_of)
+    if ours is None or not others:
+        print(lead + NOT_MEASURED)
+        return
+    quick, slow = ({"name": system_name(record), "time": time_of(record)} for record in (others[0], others[-1]))
+    say(lead + STARTS, ours, own=time_of(ours), quick=quick, slow=slow)

@@ -1,0 +1,87 @@
+"""Tables of the comparison say what their records hold; selections leave out what a chart cannot take."""
+
+from test_verdicts import pair, record, said
+
+from helpers.results import read_results, write_results
+from helpers.teaching import compared_tables as tables
+
+
+def test_times_stand_with_the_forms_that_are_absent(capsys, tmp_path, monkeypatch):
+    base = {"network": "lenet5", "dataset": "mnist", "batch_size": 128, "precision": "fp32", "unit": ""}
+    absent = {**base, "experiment": "absent", "system": "keras", "form": "fit", "reason": "it is not installed"}
+    environment = {"gpu": "NVIDIA T4", "date": "2026-01-02", "code_digest": {}}
+    write_results("frameworks-x", [absent], environment, tmp_path)
+    write_results("costs", [{**absent, "form": "fit, best settings"}], environment, tmp_path)
+    written = read_results(tmp_path)
+    monkeypatch.setattr(tables, "find_records", lambda **keys: find(written, **keys))
+    table = tables.times_table(pair(25, 100))
+    assert table.loc["keras, fit", "batch 128"] == "absent: it is not installed" and "25.0 ms" in set(
+        table["batch 128"]
+    )
+    assert "keras, fit, best settings" not in table.index
+    assert tables.times_table([]) is None and "No table" in said(capsys)
+
+
+def find(records, **keys):
+    return [record for record in records if all(record.get(key) == value for key, value in keys.items())]
+
+
+def test_lines_need_two_points():
+    once, more = record("jax", "XLA", 1.0), [*pair(25, 100), *pair(9, 10, batch_size=2048)]
+    assert tables.over_batches([once, *more]) == more
+    worked = [{**entry, "flops": 1e9} for entry in more if entry["system"] != "loops"]
+    assert tables.with_work([*worked, more[-1], once]) == worked
+    assert tables.on_card(more) == [entry for entry in more if entry["system"] != "loops"]
+    grown = [record("jax", "scan", 1.0, by="size", value=value) for value in (8, 16)]
+    assert tables.growing([*grown, {**grown[0], "by": "depth"}, {**grown[0], "form": "jit"}], "size") == grown
+
+
+def test_a_chart_needs_its_baseline():
+    records = pair(25, 100)
+    assert tables.with_baseline(records, ("loops", "njit, one core")) == records
+    assert tables.with_baseline(records, ("vectorized", "BLAS, all cores")) == []
+
+
+def test_images_a_second(capsys):
+    table = tables.rate_table([*pair(46.8, 93.6), record("keras", "fit", 468.0, data="host-fed")])
+    assert list(table.index) == [
+        "loops, njit, one core",
+        "keras, fit",
+        "jax, jit",
+        "jax, scan",
+        "layerwise, epoch graph",
+    ]
+    ours = table.loc["layerwise, epoch graph"]
+    assert ours["images a second"] == 468 * 128 / 0.0468 and ours["one step"] == "100 \u00b5s"
+    assert (
+        table.loc["jax, scan", "time, ours = 1"] == "2.0\u00d7"
+        and table.loc["keras, fit", "training images"] == "host-fed"
+    )
+    assert tables.rate_table([]) is None and "No table" in said(capsys)
+    assert tables.rate_table([record("jax", "scan", 1.0)]).iloc[0]["time, ours = 1"] is None
+
+
+def test_lower_precisions(capsys):
+    reduced = [record("jax", "scan", 40.0, precision="tf32"), record("jax", "jit", 30.0, precision="bf16")]
+    table = tables.precision_table([*pair(90, 60), *reduced])
+    assert list(table.columns) == ["fp32", "tf32", "bf16"] and "loops, njit, one core" not in table.index
+    assert list(table.loc["layerwise, epoch graph"]) == ["90.0 ms", None, None]
+    assert list(table.loc["jax, scan"]) == ["60.0 ms", "40.0 ms", None]
+    assert tables.precision_table(pair(90, 60)) is None and "No table" in said(capsys)
+
+
+def test_memory_has_a_column_for_each_network(capsys):
+    records = [record("jax", "scan", 100.4), record("jax", "scan", 300.0, network="vgg_small")]
+    table = tables.memory_table([*records, record("keras", "fit", 50.0)])
+    assert list(table.columns) == ["lenet5, MB", "vgg_small, MB"] and table.loc["jax, scan", "lenet5, MB"] == 100
+    assert tables.memory_table([]) is None and "No table" in said(capsys)
+
+
+def test_own_run_beside_the_committed_one():
+    own = [record("jax", "scan", 300.0) | {"gpu": None}]
+    other_work = record("jax", "scan", 1.0, network="vgg_small")
+    table = tables.side_by_side(own, [*pair(25, 100), other_work])
+    assert list(table.columns) == ["own run, no GPU, 2026-01-02", "committed, NVIDIA T4, 2026-01-02"]
+    assert list(table.loc["jax, scan"]) == ["300 ms", "100 ms"]
+    assert list(table.loc["layerwise, epoch graph"]) == [None, "25.0 ms"]
+    assert list(tables.side_by_side(own, [other_work]).columns) == ["own run, no GPU, 2026-01-02"]

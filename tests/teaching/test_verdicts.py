@@ -1,0 +1,118 @@
+"""Verdicts follow from the records, whichever way they fall; without records they say so."""
+
+import pytest
+
+from helpers.teaching import verdicts
+
+BASE = {"experiment": "compared_epoch_time", "network": "lenet5", "dataset": "mnist", "batch_size": 128}
+BASE |= {"precision": "fp32", "unit": "ms", "gpu": "NVIDIA T4", "date": "2026-01-02"}
+
+
+def record(system, form, median, **more):
+    return {**BASE, "system": system, "form": form, "median": median, "min": median, "max": 1.1 * median, **more}
+
+
+def pair(ours, other, **more):
+    jax = [record("jax", "scan", other, **more), record("jax", "jit", 2 * other, **more)]
+    return [record("layerwise", "epoch graph", ours, **more), *jax, record("loops", "njit, one core", 1e5, **more)]
+
+
+def said(capsys):
+    return capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "ours, place",
+    [
+        (25.0, "Ours is 4.0\u00d7 as fast (3.6\u00d7 to 4.4\u00d7 from run to run; benchmark suite, 2026-01-02)."),
+        (200.0, "Ours is behind: it takes 2.0\u00d7 as long (1.8\u00d7 to 2.2\u00d7 from run to run;"),
+        (98.0, "Ours is level with it: 1.0\u00d7 as fast (1/1.1 to 1.1\u00d7 from run to run;"),
+    ],
+)
+def test_ahead_behind_or_level(capsys, ours, place):
+    verdicts.say_verdicts(pair(ours, 100.0), "- ")
+    text = said(capsys)
+    assert text.startswith("- lenet5, batch 128: an epoch takes ") and place in text
+    assert "100 ms by jax, scan, the fastest form of a framework" in text
+
+
+def test_a_sentence_for_each_batch_and_one_without_any(capsys):
+    verdicts.say_verdicts([*pair(25, 100), *pair(9, 10, batch_size=2048)])
+    assert capsys.readouterr().out.count("lenet5, batch") == 2
+    verdicts.say_verdicts([])
+    verdicts.say_verdicts([record("jax", "scan", 1.0)])
+    text = said(capsys)
+    assert "Not measured on this card yet" in text and "it takes ours and one framework at least" in text
+
+
+def test_the_slower_of_the_two_is_a_chart_s_baseline():
+    assert verdicts.second_of_two(pair(25, 100)) == ("jax", "scan")
+    assert verdicts.second_of_two(pair(200, 100)) == ("layerwise", "epoch graph")
+    assert verdicts.second_of_two([]) is None
+
+
+@pytest.mark.parametrize(
+    "flops, ours, wanted",
+    [
+        (1e9, 25.0, "arithmetic does not decide"),
+        (
+            4e11,
+            200.0,
+            "ours reaches 20\u00a0% of the card's fp32 limit, jax, scan 40\u00a0%. The frameworks' libraries",
+        ),
+        (4e11, 50.0, "ours reaches 80\u00a0% of the card's fp32 limit, jax, scan 40\u00a0%."),
+    ],
+)
+def test_what_decides(capsys, monkeypatch, flops, ours, wanted):
+    monkeypatch.setattr(verdicts, "find_records", lambda **keys: [])
+    verdicts.say_reason(pair(ours, 100.0, flops=flops, fp32_flops=1e13))
+    text = said(capsys)
+    assert wanted in text and ("libraries" in text) == (ours == 200.0)
+
+
+def test_the_kernels_of_our_step_stand_beside_it(capsys, monkeypatch):
+    kernels = [{"form": "conv_forward", "median": 30.0, "unit": "us"}, {"form": "update", "median": 10.0, "unit": "us"}]
+    monkeypatch.setattr(verdicts, "find_records", lambda **keys: kernels if keys["gpu"] == "NVIDIA T4" else [])
+    verdicts.say_reason(pair(46.8, 100.0, flops=1e9, fp32_flops=1e13))
+    text = said(capsys)
+    assert "The 2 kernels of our step, each measured alone, would take 40.0 \u00b5s one after the other" in text
+    assert "convolutions 75\u00a0% of that" in text and "make 100 \u00b5s of it" in text
+    verdicts.say_reason(pair(46.8, 100.0))
+    assert said(capsys).startswith("Not measured")
+
+
+def test_every_data_set_of_the_comparison_has_its_size():
+    from helpers.results import CIFAR_IMAGES
+
+    assert {"mnist", "fashion_mnist", *CIFAR_IMAGES} <= set(verdicts.IMAGES)
+
+
+def test_lower_precisions(capsys):
+    reduced = [record("jax", "scan", 40.0, precision="tf32"), record("jax", "jit", 30.0, precision="bf16")]
+    verdicts.say_precisions([*pair(90, 60), *reduced])
+    text = said(capsys)
+    assert "In tf32 the fastest is jax, scan with 40.0 ms. Ours in fp32 takes 90.0 ms, the fastest form in fp32" in text
+    assert "In bf16 the fastest is jax, jit with 30.0 ms." in text
+    verdicts.say_precisions(pair(90, 60))
+    assert "Not measured" in said(capsys)
+
+
+def test_accuracy_after_equal_epochs(capsys):
+    runs = [record("jax", "scan", share, epochs=10) for share in (0.9912, 0.9896)]
+    verdicts.say_equal_epochs(runs)
+    assert "After 10 epochs each, between 98.96 and 99.12 % of the test images are right, over 2 systems" in said(
+        capsys
+    )
+    verdicts.say_equal_epochs([])
+    assert "Not measured" in said(capsys)
+
+
+def test_starts(capsys):
+    seconds = {"layerwise": 9.0, "jax": 12.0, "keras": 20.0, "pytorch": 8.0}
+    starts = [record(system, "x", time, unit="s") for system, time in seconds.items()]
+    verdicts.say_starts(starts, "- ")
+    text = said(capsys)
+    assert text.startswith("- From a cold start") and "ours takes 9.00 s; of the frameworks pytorch, x takes" in text
+    assert "8.00 s, keras, x 20.0 s (benchmark suite" in text
+    verdicts.say_starts(starts[:1])
+    assert "Not measured" in said(capsys)

@@ -88,9 +88,14 @@ class PyTorchEngine(FrameworkEngine):
         return images.to(self._framework.float32) * factor + shift
 
     def _forward(self, images):
-        reduced = self._framework.autocast(self.device.type, self._framework.bfloat16)
-        with reduced if self.precision == "bf16" else nullcontext():
+        with self._reduced():
             return self._model(self._normalized(images)).float()
+
+    def _reduced(self):
+        """The context that makes PyTorch compute in bfloat16, where that is wanted."""
+        if self.precision != "bf16":
+            return nullcontext()
+        return self._framework.autocast(self.device.type, self._framework.bfloat16)
 
     def _mean_loss(self, images, labels):
         return self._framework.nn.functional.cross_entropy(self._forward(images), labels)

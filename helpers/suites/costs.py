@@ -19,7 +19,7 @@ from helpers.suites.rivals import Absent, System, absence, enter
 from helpers.suites.workloads import CIFAR_SHAPES, make_workload
 from helpers.workers import Worker
 
-BATCH, EPOCHS, LATER_EPOCHS = 128, 10, 3
+BATCH, EPOCHS = 128, 10
 SAMPLING_SECONDS, MEGABYTE = 0.002, 1e6
 # folders of compiled code: an empty one for each process, so that its start is a cold one
 CACHES = ("CNN_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
@@ -29,19 +29,16 @@ SYSTEMS = tuple(system for system in OURS if system.gpu) + ORDINARY_AND_BEST
 def cells(quick):
     """For each system its start and its learning on lenet5 and MNIST, and its memory on both networks."""
     small = {"train": 512, "test": 256} if quick else {}
-    epochs = 1 if quick else EPOCHS
+    epochs = 2 if quick else EPOCHS
     systems = (System("vectorized", "BLAS, all cores"),) if quick else SYSTEMS
     lenet5 = {"network": "lenet5", "dataset": "mnist", **small}
-    vgg_small = {"network": "vgg_small", "dataset": CIFAR_SHAPES}
+    works = (lenet5, {"network": "vgg_small", "dataset": CIFAR_SHAPES})
     found = {}
     for system in systems:
         name = f"{system.engine} ({system.form})"
-        found[f"start of {name}"] = lambda _, system=system: starting(system, lenet5)
-        found[f"learning of {name}"] = lambda _, system=system: learning(system, lenet5, epochs)
+        found[f"start and learning of {name}"] = lambda _, system=system: learning(system, lenet5, epochs)
         if gpu_available():
-            for work in (lenet5, vgg_small):
-                key = f"memory of {name}, {work['network']}"
-                found[key] = lambda _, system=system, work=work: memory(system, work)
+            found[f"memory of {name}"] = lambda _, system=system: memory(system, works)
     return found
 
 
@@ -55,9 +52,20 @@ def _one(value, unit):
     return {"unit": unit, "median": value, "min": value, "max": value, "runs": 1}
 
 
-def starting(system, workload):
-    """cold_start: from no process to the end of its first epoch; compile_time: first epoch less a later one."""
-    base = _base(system, workload)
+def learning(system, workload, epochs):
+    """Records of one process, from its cold start to the accuracy after its last epoch.
+
+    Returns
+    -------
+    list of dict
+        cold_start: from no process to the end of its first epoch; compile_time: what the engine says it compiled, and
+        the first epoch less a later one; time_to_accuracy: the test accuracy after each epoch over the seconds of
+        training, compiled before: `median` is the time to the goal, or where it was not reached that of all epochs,
+        which `reached` says; test_accuracy_compared: the last accuracy.
+    """
+    settings = chosen(find_records(experiment="validation_accuracy", network="lenet5", dataset="mnist"))
+    workload = {**workload, **settings, "epochs": epochs}
+    base, seconds, accuracies = _base(system, workload), [], []
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         with Worker(environment={**system.environment, **dict.fromkeys(CACHES, folder)}) as worker:
@@ -67,41 +75,32 @@ def starting(system, workload):
                 return [absence(base, system, str(reason))]
             first = worker.call("train", epoch=0)["seconds"]
             cold = time.perf_counter() - started
-            later = median(worker.call("train", epoch=0)["seconds"] for _ in range(LATER_EPOCHS))
-    compiling = made["compile_seconds"] + max(first - later, 0.0)
+            worker.call("evaluate")
+            worker.call("restart")
+            for epoch in range(epochs):
+                seconds.append(worker.call("train", epoch=epoch)["seconds"])
+                accuracies.append(worker.call("evaluate")["accuracy"])
+    compiling = made["compile_seconds"] + max(first - median(seconds), 0.0)
     print(f"  {cold:.1f} s to the end of the first epoch, {compiling:.1f} s of it compiling", flush=True)
     return [
         {"experiment": "cold_start", **base, **_one(cold, "s")},
         {"experiment": "compile_time", **base, **_one(compiling, "s")},
+        *_over_time(base, seconds, accuracies),
     ]
 
 
-def learning(system, workload, epochs):
-    """time_to_accuracy records: the test accuracy after each epoch over the seconds of training, compiled before.
-
-    `median` is the time to the goal, or where it was not reached the time of all epochs, which `reached` says.
-    """
-    settings = chosen(find_records(experiment="validation_accuracy", network="lenet5", dataset="mnist"))
-    workload = {**workload, **settings, "epochs": epochs}
-    base, seconds, accuracies = _base(system, workload), [], []
-    with Worker(environment=system.environment) as worker:
-        try:
-            enter(worker, system, workload, BATCH)
-        except Absent as reason:
-            return [absence(base, system, str(reason))]
-        worker.call("train", epoch=0)
-        worker.call("evaluate")
-        worker.call("restart")
-        for epoch in range(epochs):
-            seconds.append(worker.call("train", epoch=epoch)["seconds"])
-            accuracies.append(worker.call("evaluate")["accuracy"])
-    spent = [sum(seconds[: epoch + 1]) for epoch in range(epochs)]
+def _over_time(base, seconds, accuracies):
+    """time_to_accuracy and test_accuracy_compared of epochs that took `seconds` each."""
+    spent = [sum(seconds[: epoch + 1]) for epoch in range(len(seconds))]
     reached = [accuracy >= GOAL for accuracy in accuracies]
     to_goal = spent[reached.index(True)] if any(reached) else spent[-1]
     print(f"  {accuracies[-1]:.4f} after {spent[-1]:.2f} s", flush=True)
     curve = {"seconds": spent, "curve": accuracies, "goal": GOAL, "reached": any(reached)}
-    last = {"experiment": "test_accuracy_compared", **base, **_one(accuracies[-1], "share"), "epochs": epochs}
-    return [{"experiment": "time_to_accuracy", **base, **_one(to_goal, "s"), **curve}, last]
+    last = {**base, **_one(accuracies[-1], "share"), "epochs": len(seconds)}
+    return [
+        {"experiment": "time_to_accuracy", **base, **_one(to_goal, "s"), **curve},
+        {"experiment": "test_accuracy_compared", **last},
+    ]
 
 
 class HighWater:
@@ -130,22 +129,32 @@ class HighWater:
         self._thread.join()
 
 
-def memory(system, workload):
+def memory(system, workloads):
     """peak_memory: what a process takes of the card, less its data set and what it takes for a tiny network.
 
     The tiny network's share is context, libraries and the allocator's first blocks: `context`, in MB beside it.
     """
-    base = _base(system, workload)
     try:
-        whole, context = (_high_water(system, work) for work in (workload, TINY))
+        context = _taken(system, TINY)
+        return [_peak(system, workload, context) for workload in workloads]
     except Absent as reason:
-        return [absence(base, system, str(reason))]
+        return [absence(_base(system, workload), system, str(reason)) for workload in workloads]
+
+
+def _peak(system, workload, context):
+    base = _base(system, workload)
     data = 0 if system.data == "host-fed" else make_workload(**workload).dataset.train_images.nbytes
-    own = (whole - context - data) / MEGABYTE
-    if whole <= 0 or context <= 0:
-        raise MeasurementError(f"{system.engine} took {whole} and {context} bytes of the card; the sampling is broken")
-    print(f"  {own:.0f} MB beside data set and context", flush=True)
-    return [{"experiment": "peak_memory", **base, **_one(own, "MB"), "context": context / MEGABYTE}]
+    own = (_taken(system, workload) - context - data) / MEGABYTE
+    print(f"  {base['network']}: {own:.0f} MB beside data set and context", flush=True)
+    return {"experiment": "peak_memory", **base, **_one(own, "MB"), "context": context / MEGABYTE}
+
+
+def _taken(system, workload):
+    """`_high_water` of a process, which must be more than nothing."""
+    taken = _high_water(system, workload)
+    if taken <= 0:
+        raise MeasurementError(f"{system.engine} took {taken} bytes of the card; the sampling is broken")
+    return taken
 
 
 def _high_water(system, workload, steps=4):

@@ -1,6 +1,6 @@
 """A race: rivals are made at once, prove their losses, take turns, and prove their losses again.
 
-What needs a quiet machine, a step's time and the turns, is done by one rival at a time; all else by all at once. Must
+What needs a quiet machine, the first steps and the turns, is done by one rival at a time; all else by all at once. Must
 not learn how an engine works.
 """
 
@@ -55,7 +55,7 @@ class Race:
             for system in self.rivals
         }
         samples = len(self.work.dataset.train_labels)
-        self.references = {  # one core is busy with them while the others start and compile
+        self.references = {  # one core is busy with them while the others start
             batch: oracle(self.work, batch, min(proof_steps, samples // batch), precision)
             for batch in {system.batch_for(workload, batch_size) for system in self.rivals}
         }
@@ -67,8 +67,9 @@ class Race:
         """Keep those that could be made."""
         for system, future in made.items():
             try:
-                self.rivals[system] = future.result().settle()
-                self._log(f"{system.engine} ({system.form}) started in {self.rivals[system].start_seconds:.1f} s")
+                self.rivals[system] = rival = future.result().settle()
+                times = f"started in {rival.start_seconds:.1f} s, settled in {rival.settle_seconds:.1f} s"
+                self._log(f"{system.engine} ({system.form}): {times}")
             except Absent as reason:
                 del self.rivals[system]
                 self.absent[system] = str(reason)
@@ -102,9 +103,6 @@ class Race:
 
     def run(self, runs=RUNS):
         """Seconds of each turn, {System: list of float}; slow ones take fewer turns than `runs`."""
-        fast = [rival for rival in self.rivals.values() if rival.turn_seconds < min(FEWER_RUNS)]
-        list(self._pool.map(Rival.turn, fast))  # an epoch's graph is captured at its first launch
-        self._part("warmed up")
         turns = {system: rival.runs(runs) for system, rival in self.rivals.items()}
         seconds = interleave({system: rival.turn for system, rival in self.rivals.items()}, turns)
         self._part("raced")

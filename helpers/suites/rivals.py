@@ -81,21 +81,26 @@ class Rival:
         self.system, self.batch_size, self._worker, self._most_steps = system, batch_size, worker, proof_steps
         self.slice_batch, started = system.batch_for(workload, batch_size), time.perf_counter()
         self.steps_per_epoch = enter(worker, system, workload, self.slice_batch, precision)["steps_per_epoch"]
-        worker.call("train", steps=1)  # most of its time may be compiling
         self.start_seconds = time.perf_counter() - started
         self.share, self.losses = 0.0, None
 
     def settle(self):
-        """Choose the slice of an epoch that a turn takes, by the time of a step; returns this rival.
+        """Compile, and choose the slice of an epoch that a turn takes; returns this rival.
 
-        To be called when no other rival works: several may be made at once.
+        To be called when no other rival works, though several may be made at once: libraries choose their algorithms by
+        timing them, and on a busy card XLA was seen to choose slower and less accurate ones.
         """
+        started = time.perf_counter()
+        self._worker.call("train", steps=1)  # most of its time may be compiling
         step = self._step_seconds()
         whole = step * self.steps_per_epoch <= WHOLE_SECONDS and self.slice_batch == self.batch_size
         fitting = [s for s in SLICES if s * step <= WHOLE_SECONDS and s <= self.steps_per_epoch]
         self.slice_steps = None if whole else max(fitting, default=1)
         self.proof_steps = max(1, min(self._most_steps, self.steps_per_epoch, int(PROOF_SECONDS / step)))
         self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
+        if self.turn_seconds < min(FEWER_RUNS):
+            self.turn()  # an epoch's graph is captured at its first launch
+        self.settle_seconds = time.perf_counter() - started
         return self
 
     def _step_seconds(self):

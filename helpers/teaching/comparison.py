@@ -38,8 +38,8 @@ class Comparison:
     """
 
     def __init__(self, batch_size=128, steps=100, runs=7, systems=OURS + ORDINARY_AND_BEST):
-        workload = LENET5 if gpu_available() else TINY
-        self.runs, self._race = runs, Race(workload, systems, batch_size, steps)
+        self.workload, self.batch_size, self.runs = LENET5 if gpu_available() else TINY, batch_size, runs
+        self._race = Race(self.workload, systems, batch_size, steps)
         work = self._race.work
         self._base = {"network": work.network.name, "dataset": work.label, "batch_size": batch_size}
         self._base["precision"] = "fp32"

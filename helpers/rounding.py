@@ -1,4 +1,5 @@
-"""float32 values rounded to fewer bits, and NumPy operations whose operands are: what a tensor core sees.
+"""float32 values rounded to fewer bits, and NumPy operations whose operands are, as a tensor core sees them, or are off
+by a little, as a fast algorithm leaves them.
 
 Knows number formats and reference.py's signatures; must not learn about engines.
 """
@@ -42,19 +43,40 @@ def rounded_operations(operations, precision):
     Sums are float32. In the 16-bit formats also their results are rounded, as they are stored; biases and their
     gradients stay float32, and so do all other operations.
     """
-    table = {name: getattr(operations, name) for name in dir(operations) if not name.startswith("_")}
     keep = (lambda y: y) if precision == "tf32" else (lambda y: round_to(y, precision))
+    return _with_operands(operations, lambda array: round_to(array, precision), keep)
 
-    def rounded(function, arrays):
+
+def perturbed_operations(operations, error, generator):
+    """`operations`, where every value that a convolution or dense layer sees is off by up to `error`, relatively.
+
+    Parameters
+    ----------
+    operations : namespace
+        Signatures of reference.py.
+    error : float
+    generator : numpy.random.Generator
+        Draws the errors, uniformly and anew at each call.
+    """
+
+    def off(array):
+        return array * (1 + error * generator.uniform(-1, 1, array.shape)).astype(array.dtype)
+
+    return _with_operands(operations, off)
+
+
+def _with_operands(operations, change, keep=lambda y: y):
+    """`operations`, with `change` applied to the operands of convolutions and dense layers, and `keep` to results."""
+    table = {name: getattr(operations, name) for name in dir(operations) if not name.startswith("_")}
+
+    def changed(function):
         def compute(*arguments, **options):
-            operands = [round_to(a, precision) for a in arguments[:arrays]]
-            result = function(*operands, *arguments[arrays:], **options)
+            result = function(*map(change, arguments[:2]), *arguments[2:], **options)
             return (keep(result[0]), *result[1:]) if isinstance(result, tuple) else keep(result)
 
         return compute
 
     for layer in ("conv", "dense"):
         for pass_ in ("forward", "input_gradient", "weight_gradient"):
-            name = f"{layer}_{pass_}"
-            table[name] = rounded(table[name], arrays=2)
+            table[f"{layer}_{pass_}"] = changed(table[f"{layer}_{pass_}"])
     return SimpleNamespace(**table)

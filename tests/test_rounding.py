@@ -6,10 +6,10 @@ import pytest
 from helpers import reference
 from helpers.agreement import agreement_bound
 from helpers.architectures import tiny
-from helpers.engines.vectorized import operations
+from helpers.engines.vectorized import VectorizedEngine, operations
 from helpers.geometry import DenseGeometry
 from helpers.optimizers import SGD
-from helpers.rounding import PRECISIONS, round_to, rounded_operations
+from helpers.rounding import PRECISIONS, perturbed_operations, round_to, rounded_operations
 
 VALUES = (np.random.default_rng(0).normal(size=(64, 50)) * 10.0 ** np.arange(-4, 1).repeat(10)).astype(np.float32)
 
@@ -40,6 +40,30 @@ def test_operations_round_their_operands_only(precision):
     for got, wanted in zip(made.dense_weight_gradient(x, dy), reference.dense_weight_gradient(rx, rdy)):
         np.testing.assert_array_equal(got, store(wanted) if wanted.ndim == 2 else wanted)
     assert np.any(made.dense_forward(x, w, b) != reference.dense_forward(x, w, b))
+
+
+def test_perturbed_operands_are_off_by_the_error_and_anew_each_time():
+    generator, error = np.random.default_rng(1), 2.0**-12
+    x, w, b = np.ones((4, 6), np.float32), np.eye(6, dtype=np.float32), np.zeros(6, np.float32)
+    made = perturbed_operations(operations(), error, np.random.default_rng(0))
+    first, second = (made.dense_forward(x, w, b, DenseGeometry(6, 6)) for _ in range(2))
+    gap = np.abs(first - 1)
+    assert error < gap.max() <= 2.01 * error and gap.min() < 0.5 * error and first.dtype == np.float32
+    assert np.all(first != second)
+    dy = generator.normal(size=(4, 6)).astype(np.float32)
+    _, db = made.dense_weight_gradient(x, dy)
+    np.testing.assert_allclose(db, dy.sum(axis=0), rtol=1e-2)
+
+
+def test_fast_algorithms_may_err_more_but_not_as_much_as_tf32(toy):
+    network, bounds = tiny(), {}
+    for name, options in (("direct", {}), ("fast", {"fast_algorithms": True})):
+        exact, bounds[name] = agreement_bound(network, SGD(0.01, 0.9), toy, 16, 0, 5, **options)
+    tf32 = VectorizedEngine(network, SGD(0.01, 0.9), 16, "fp32", 0, processes=1)
+    tf32.operations = rounded_operations(tf32.operations, "tf32")
+    tf32.load(toy)
+    gap = np.abs(tf32.train(0, 1, 5)[0] - exact)
+    assert np.all(bounds["direct"] < bounds["fast"]) and np.all(gap[:3] > bounds["fast"][:3])
 
 
 def test_fewer_bits_allow_more(toy):

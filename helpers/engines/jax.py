@@ -20,7 +20,7 @@ class JaxEngine(FrameworkEngine):
     Parameters
     ----------
     network, optimizer, batch_size, precision, seed
-        As in `Engine`. "bf16" rounds the operands of convolutions and dense layers; weights, sums and update are fp32.
+        As in `Engine`. "bf16" keeps activations in 16 bits and multiplies so; weights, sums and update are fp32.
     form : {"jit", "scan"}
         One compiled function a step, called from Python; or one for all steps of an epoch.
 
@@ -66,7 +66,7 @@ class JaxEngine(FrameworkEngine):
             weights = [parameters[p.name] for p in op.parameters]
             compute = getattr(self, f"_{op.kind}")
             tensors[op.outputs[0]] = compute(tensors[op.inputs[0]], *weights, geometry=op.geometry)
-        return tensors[self._program.logits]
+        return tensors[self._program.logits].astype(jnp.float32)
 
     def _rounded(self, *operands):
         """Operands of a convolution or product, and what keeps its arithmetic to the engine's precision."""
@@ -81,11 +81,12 @@ class JaxEngine(FrameworkEngine):
         y = self._framework.lax.conv_general_dilated(
             x, w, geometry.stride[-self._rank :], window_padding(geometry)[-self._rank :],
             dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"), **options)  # fmt: skip
-        return y.astype(b.dtype) + b
+        return y + b.astype(y.dtype)
 
     def _dense_forward(self, x, w, b, geometry):
         (x, w), options = self._rounded(x.reshape(len(x), -1), w)
-        return self._framework.numpy.matmul(x, w, **options).astype(b.dtype) + b
+        y = self._framework.numpy.matmul(x, w, **options)
+        return y + b.astype(y.dtype)
 
     def _relu_forward(self, x, geometry):
         return self._framework.nn.relu(x)

@@ -46,6 +46,7 @@ class PyTorchEngine(FrameworkEngine):
             raise ValueError(f"{wanted} needs a GPU that PyTorch finds; choose 'eager' or 'compile' with 'fp32'")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.benchmark = self.form != "eager"
+        torch.backends.cudnn.benchmark_limit = 0  # no algorithm is left out
         last = {2: torch.channels_last, 3: torch.channels_last_3d}[spatial_rank(network)]
         self._format = last if channels_last else torch.contiguous_format
         self._make_model()

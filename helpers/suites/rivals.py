@@ -151,8 +151,8 @@ _bounds = {}
 
 
 def oracle(work, batch, steps, precision):
-    """`agreement_bound` of a workload: float64 losses and the bound; computed once."""
+    """`agreement_bound` of a workload, for libraries that choose among algorithms: float64 losses and the bound."""
     key = (work.network, work.label, batch, steps, precision)
     if key not in _bounds:
-        _bounds[key] = agreement_bound(work.network, work.optimizer, work.dataset, batch, 0, steps, precision)
+        _bounds[key] = agreement_bound(work.network, work.optimizer, work.dataset, batch, 0, steps, precision, True)
     return _bounds[key]

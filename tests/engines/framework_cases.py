@@ -53,7 +53,7 @@ def trained(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **options
 def check_losses(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **options):
     """Raises where one of the first losses leaves the rounding bound around float64's; also checks the parameters."""
     engine, losses = trained(name, network, optimizer, precision, **options)
-    bound = agreement_bound(network, optimizer, dataset_for(network), BATCH, 0, STEPS, precision)
+    bound = agreement_bound(network, optimizer, dataset_for(network), BATCH, 0, STEPS, precision, True)
     check_agreement(losses, *bound, f"{name} {options}")
     oracle = make_engine("vectorized", network, optimizer, BATCH, "fp64", processes=1)
     oracle.load(dataset_for(network))
@@ -66,7 +66,7 @@ def check_losses(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **op
 def check_bf16(name, **options):
     """Losses within the bound of rounded operands, and outside of float32's: it is no float32 in disguise."""
     check_losses(name, precision="bf16", **options)
-    bound = agreement_bound(TINY, OPTIMIZER, dataset_for(TINY), BATCH, 0, STEPS)
+    bound = agreement_bound(TINY, OPTIMIZER, dataset_for(TINY), BATCH, 0, STEPS, "fp32", True)
     with pytest.raises(AssertionError, match=f"{name} disagrees at step"):
         check_agreement(trained(name, precision="bf16", **options)[1], *bound, name)
 

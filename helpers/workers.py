@@ -3,6 +3,7 @@
 Knows how requests travel (one JSON object a line) and the engine protocol; must not learn about suites or records.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -67,6 +68,11 @@ class Worker:
             raise WorkerError(answer["error"])
         return answer
 
+    @property
+    def alive(self):
+        """Whether the process is there."""
+        return self._process.poll() is None
+
     def close(self):
         """End the process: it stops when its input ends."""
         self._process.stdin.close()
@@ -79,19 +85,28 @@ class Worker:
 
 
 class Workers:
-    """Live processes that end together."""
+    """Live processes by name; one that is given back serves the next who asks for its name: a start takes seconds."""
 
     def __init__(self):
-        self._workers = []
+        self._all, self._free = [], {}
 
-    def start(self, environment=None):
-        """A new Worker."""
-        self._workers.append(Worker(environment=environment))
-        return self._workers[-1]
+    def take(self, name, environment=None):
+        """A Worker that nobody else has: one of this name that was given back and lives, or a new one."""
+        free = self._free.setdefault(name, [])
+        while free:
+            worker = free.pop()
+            if worker.alive:
+                return worker
+        self._all.append(Worker(environment=environment))
+        return self._all[-1]
+
+    def give(self, name, worker):
+        """Give a worker back."""
+        self._free[name].append(worker)
 
     def close(self):
         """End all processes at once: each takes seconds to give its memory back."""
-        workers, self._workers = self._workers, []
+        workers, self._all, self._free = self._all, [], {}
         with ThreadPoolExecutor(max(1, len(workers))) as pool:
             list(pool.map(Worker.close, workers))
 
@@ -132,7 +147,8 @@ class EngineServer:
 
     def make(self, engine, workload, options=None, **settings):
         """Make the engine and load its data; answers steps per epoch, the seconds spent compiling, and the device."""
-        work = self._workload(**workload)
+        work, self._engine = self._workload(**workload), None
+        gc.collect()  # an engine that was there before gives its memory back
         self._engine = self._make_engine(engine, work.network, work.optimizer, **settings, **(options or {}))
         self._engine.load(work.dataset)
         seconds = getattr(self._engine, "compile_seconds", 0.0)

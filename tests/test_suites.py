@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from helpers.results import write_results
 from helpers.suites import accuracy, epoch, frameworks, kernels, race, rivals, transfers
 from helpers.suites.kernels import pass_name
 from helpers.suites.rivals import System
-from helpers.workers import WorkerError
+from helpers.workers import WorkerError, Workers
 
 RECORD = {"experiment": "epoch_time", "system": "loops", "unit": "ms", "median": 1.0, "min": 1.0, "max": 1.0, "runs": 1}
 
@@ -204,6 +205,31 @@ def test_cells_have_files_of_their_own_and_what_is_there_is_kept(output, monkeyp
     monkeypatch.setattr(suites, "describe_environment", lambda: changed)
     suites.run_cells("frameworks", folder=output, cells=cells)
     assert calls[3:] == ["a", "b"], "what other code measured is measured again"
+
+
+def test_a_cell_that_fails_leaves_the_others(output, capsys):
+    def broken(records):
+        raise AssertionError("jax (scan) disagrees at step 3")
+
+    calls = []
+    cells = {"a": broken, **_cells(calls, "b")}
+    with pytest.raises(MeasurementError, match="a failed, for the reasons above"):
+        suites.run_cells("frameworks", folder=output, cells=cells)
+    assert calls == ["b"] and [path.name for path in output.glob("*.json")] == ["cpu-frameworks-b.json"]
+    assert "a: failed: jax (scan) disagrees at step 3" in capsys.readouterr().out
+
+
+def test_races_share_processes_but_not_engines():
+    with closing(Workers()) as workers:
+        small, large = (
+            race.measure(epoch.TINY, [epoch.SYSTEMS[2]], batch_size=batch, runs=2, workers=workers) for batch in (8, 16)
+        )
+        first = workers.take(epoch.SYSTEMS[2].name)
+        assert len(workers._all) == 1 and first.alive
+        first.close()
+        workers.give(epoch.SYSTEMS[2].name, first)
+        assert workers.take(epoch.SYSTEMS[2].name) is not first, "a process that ended serves nobody"
+    assert (small[0]["batch_size"], large[0]["batch_size"]) == (8, 16)
 
 
 def test_no_cell_is_begun_after_its_time(output, capsys):

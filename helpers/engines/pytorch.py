@@ -65,6 +65,8 @@ class PyTorchEngine(FrameworkEngine):
         )
         for parameter in self._model.parameters():
             self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        if "compile" in self.form:
+            torch.compiler.reset()  # what an engine of other shapes left in this process would make sizes variable
         self._loss = torch.compile(self._mean_loss) if "compile" in self.form else self._mean_loss
         self._graphs = {}
 

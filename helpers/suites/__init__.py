@@ -98,8 +98,10 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
     ------
     ValueError
         For a cell that the suite does not have.
+    MeasurementError
+        After the last cell, where one failed.
     """
-    environment, started, written = describe_environment(), time.monotonic(), []
+    environment, started, written, failed = describe_environment(), time.monotonic(), [], []
     cells = import_module(f"helpers.suites.{name}").cells(quick) if cells is None else cells
     if unknown := [key for key in only if key not in cells]:
         raise ValueError(f"suite {name!r} has no cell {unknown[0]!r}; it has {', '.join(cells)}")
@@ -111,7 +113,13 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
             print(f"{name}: {key}: left for the next run", flush=True)
         else:
             print(f"{name}: {key}", flush=True)
-            written.append(write_results(f"{name}-{key}", cells[key]([]), environment, folder))
+            try:
+                written.append(write_results(f"{name}-{key}", cells[key]([]), environment, folder))
+            except (AssertionError, RuntimeError) as error:  # the others need not suffer for it
+                print(f"{name}: {key}: failed: {error}", flush=True)
+                failed.append(key)
+    if failed:
+        raise MeasurementError(f"{', '.join(failed)} failed, for the reasons above; the same command tries again")
     return written
 
 

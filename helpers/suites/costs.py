@@ -35,10 +35,9 @@ def cells(quick):
     works = (lenet5, {"network": "vgg_small", "dataset": CIFAR_SHAPES})
     found = {}
     for system in systems:
-        name = f"{system.engine} ({system.form})"
-        found[f"start and learning of {name}"] = lambda _, system=system: learning(system, lenet5, epochs)
+        found[f"start and learning of {system.name}"] = lambda _, system=system: learning(system, lenet5, epochs)
         if gpu_available():
-            found[f"memory of {name}"] = lambda _, system=system: memory(system, works)
+            found[f"memory of {system.name}"] = lambda _, system=system: memory(system, works)
     return found
 
 

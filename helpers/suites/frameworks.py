@@ -11,6 +11,7 @@ from helpers.suites.epoch import PROOF_RATES, SYSTEMS, TINY
 from helpers.suites.race import measure
 from helpers.suites.rivals import System
 from helpers.suites.workloads import cifar10_or_shapes, make_workload
+from helpers.workers import Workers
 
 EXPERIMENT = "compared_epoch_time"
 FULL_BATCH = 128  # every form runs at this one; the ordinary and the best at the others
@@ -60,6 +61,7 @@ def cells(quick):
     """One cell for each network, data set, batch and precision, by the name of its file."""
     if quick:
         return {"tiny-b8-fp32": lambda _: compare(TINY, 8, runs=2)}
+    workers = Workers()  # alive until the last cell is measured
     pairs = (("lenet5", "mnist"), ("vgg_small", cifar10_or_shapes()), ("lenet5", "fashion_mnist"))
     works = [{"network": name, "dataset": dataset, "rate": PROOF_RATES[name]} for name, dataset in pairs]
     wanted = [(work, batch, "fp32") for work in works for batch in BATCHES]
@@ -67,13 +69,13 @@ def cells(quick):
     wanted += [(works[1], FULL_BATCH, precision) for precision in PRECISIONS]
     return {
         f"{work['network']}-{work['dataset'].lower().replace(' ', '-')}-b{batch}-{precision}": (
-            lambda _, cell=(work, batch, precision): compare(*cell)
+            lambda _, cell=(work, batch, precision): compare(*cell, workers=workers)
         )
         for work, batch, precision in wanted
     }
 
 
-def compare(workload, batch_size, precision="fp32", runs=RUNS):
+def compare(workload, batch_size, precision="fp32", runs=RUNS, workers=None):
     """Records of one cell: compared_epoch_time, and "absent" where a framework's form cannot run here."""
     systems = ORDINARY_AND_BEST + (FURTHER_FORMS if batch_size == FULL_BATCH else ())
     if precision == "fp32":
@@ -81,7 +83,7 @@ def compare(workload, batch_size, precision="fp32", runs=RUNS):
     else:  # what float32 costs is known then, and Keras runs in nothing else
         systems = [system for system in systems if system.engine != "keras"]
     steps = PROOF_STEPS.get(workload["network"], {}).get(batch_size, 20)
-    records = measure(workload, systems, batch_size, runs, steps, precision, EXPERIMENT)
+    records = measure(workload, systems, batch_size, runs, steps, precision, EXPERIMENT, workers)
     return [_with_work(record, workload) for record in records] if gpu_available() else records
 
 

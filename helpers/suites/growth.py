@@ -4,12 +4,15 @@ The network is a plain one of equal convolutions, so that one number says how la
 engine works.
 """
 
+from functools import partial
+
 from helpers.device import device_properties, gpu_available
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.roofline import roofline
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
 from helpers.suites.race import measure
 from helpers.suites.workloads import make_workload
+from helpers.workers import Workers
 
 # what stays when another one grows; sizes small enough for a card of 16 GB
 BASE = {"batch": 128, "size": 32, "channels": 32, "depth": 4, "samples": 6_400}
@@ -33,9 +36,10 @@ def cells(quick):
     if quick:
         small = {"batch": 4, "size": 6, "channels": 2, "depth": 1, "samples": 16}
         return {"depth 1": lambda _: grown("depth", 1, SYSTEMS[:1], small, runs=2)}
-    found = {"base": lambda _: _of_all(grown("batch", BASE["batch"]))}
+    measured = partial(grown, workers=Workers())  # alive until the last cell is measured
+    found = {"base": lambda _: _of_all(measured("batch", BASE["batch"]))}
     for by, values in VALUES.items():
-        found |= {f"{by} {value}": lambda _, by=by, value=value: grown(by, value) for value in values}
+        found |= {f"{by} {value}": lambda _, by=by, value=value: measured(by, value) for value in values}
     return found
 
 
@@ -44,7 +48,7 @@ def _of_all(records):
     return [{**record, "by": by, "value": BASE[by]} for by in VALUES for record in records]
 
 
-def grown(by, value, systems=SYSTEMS, base=BASE, runs=7):
+def grown(by, value, systems=SYSTEMS, base=BASE, runs=7, workers=None):
     """Records of experiment "growth": `by` says what grew, `value` to what; `floor` is the card's limit, in ms.
 
     Parameters
@@ -55,6 +59,8 @@ def grown(by, value, systems=SYSTEMS, base=BASE, runs=7):
     base : dict
         Sizes of all that does not grow.
     runs : int
+    workers : Workers, optional
+        As in `Race`.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def grown(by, value, systems=SYSTEMS, base=BASE, runs=7):
     sizes = {**base, by: value}
     network = {"channels": sizes["channels"], "depth": sizes["depth"]}
     workload = {"network": network, "dataset": {"size": sizes["size"], "samples": sizes["samples"]}, "rate": RATE}
-    records = measure(workload, systems, sizes["batch"], runs, PROOF_STEPS, experiment="growth")
+    records = measure(workload, systems, sizes["batch"], runs, PROOF_STEPS, experiment="growth", workers=workers)
     added = {"by": by, "value": value}
     if gpu_available():
         added["floor"] = 1e3 * floor_seconds(workload, sizes["batch"])

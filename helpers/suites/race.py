@@ -30,6 +30,8 @@ class Race:
     precision : str
     log : callable, optional
         Told how long each part of the race took.
+    workers : Workers, optional
+        Lends processes, which serve the next race as well; by default this one has its own.
 
     Attributes
     ----------
@@ -41,18 +43,20 @@ class Race:
         By batch: the first losses in float64, and how far rounding may take them away.
     """
 
-    def __init__(self, workload, systems, batch_size, proof_steps=PROOF_STEPS, precision="fp32", log=None):
-        self.work, self._workers, self._log = make_workload(**workload), Workers(), log or (lambda text: None)
+    def __init__(
+        self, workload, systems, batch_size, proof_steps=PROOF_STEPS, precision="fp32", log=None, workers=None
+    ):
+        self.work, self._log = make_workload(**workload), log or (lambda text: None)
+        self._workers, self._own_workers, self._lent = workers or Workers(), workers is None, {}
         systems = [system for system in systems if workload["network"] not in system.skips]
         self.absent = {system: "it needs a GPU" for system in systems if system.gpu and not gpu_available()}
         self.rivals = {system: None for system in systems if system not in self.absent}
         self._pool = ThreadPoolExecutor(max(1, len(systems)))
         self._since = time.perf_counter()
+        self._lent = {system: self._workers.take(system.name, system.environment) for system in self.rivals}
         made = {
-            system: self._pool.submit(
-                Rival, self._workers.start(system.environment), system, workload, batch_size, proof_steps, precision
-            )
-            for system in self.rivals
+            system: self._pool.submit(Rival, worker, system, workload, batch_size, proof_steps, precision)
+            for system, worker in self._lent.items()
         }
         samples = len(self.work.dataset.train_labels)
         self.references = {  # one core is busy with them while the others start
@@ -69,7 +73,7 @@ class Race:
             try:
                 self.rivals[system] = rival = future.result().settle()
                 times = f"started in {rival.start_seconds:.1f} s, settled in {rival.settle_seconds:.1f} s"
-                self._log(f"{system.engine} ({system.form}): {times}")
+                self._log(f"{system.name}: {times}")
             except Absent as reason:
                 del self.rivals[system]
                 self.absent[system] = str(reason)
@@ -85,9 +89,13 @@ class Race:
         self.close()
 
     def close(self):
-        """End all processes."""
+        """End all processes, or give them back."""
         self._pool.shutdown(cancel_futures=True)
-        self._workers.close()
+        lent, self._lent = self._lent, {}
+        for system, worker in lent.items():
+            self._workers.give(system.name, worker)
+        if self._own_workers:
+            self._workers.close()
 
     def prove(self):
         """Hold the first losses of all against float64, but of those whose turn takes many seconds once only.
@@ -119,13 +127,20 @@ def _print(text):
 
 
 def measure(
-    workload, systems, batch_size=128, runs=RUNS, proof_steps=PROOF_STEPS, precision="fp32", experiment="epoch_time"
+    workload,
+    systems,
+    batch_size=128,
+    runs=RUNS,
+    proof_steps=PROOF_STEPS,
+    precision="fp32",
+    experiment="epoch_time",
+    workers=None,
 ):
     """Records of an epoch's time of all systems that this machine can run, and "absent" ones of missing frameworks.
 
     Parameters
     ----------
-    workload, systems, batch_size, proof_steps, precision
+    workload, systems, batch_size, proof_steps, precision, workers
         As in `Race`.
     runs : int
     experiment : str
@@ -135,7 +150,7 @@ def measure(
     list of dict
         The share of the allowed gap that a system's losses used at most is its `agreement`.
     """
-    with Race(workload, systems, batch_size, proof_steps, precision, _print) as race:
+    with Race(workload, systems, batch_size, proof_steps, precision, _print, workers) as race:
         race.prove()
         seconds = race.run(runs)
         race.prove()

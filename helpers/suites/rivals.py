@@ -37,6 +37,11 @@ class System:
     environment: dict = field(default_factory=dict)
     data: str = "resident"  # where training images lie when an epoch begins: or "host-fed"
 
+    @property
+    def name(self):
+        """Engine and form, as in messages."""
+        return f"{self.engine} ({self.form})"
+
     def batch_for(self, workload, batch_size):
         """Images of a step: `batch_size`, or fewer where that many would take minutes."""
         return self.slice_batch.get(str(workload["network"]), batch_size)
@@ -69,7 +74,7 @@ def enter(worker, system, workload, batch_size, precision="fp32"):
 
 def absence(base, system, reason):
     """The record of a framework's form that cannot run here; `base` names the workload."""
-    print(f"  {system.engine} ({system.form}) is absent: {reason}", flush=True)
+    print(f"  {system.name} is absent: {reason}", flush=True)
     named = {"experiment": "absent", "system": system.engine, "form": system.form, "unit": ""}
     return {**base, **named, "reason": reason}
 
@@ -118,7 +123,7 @@ class Rival:
         losses = np.array(self._worker.call("train", steps=self.proof_steps)["losses"])
         reference, bound = reference[: self.proof_steps], bound[: self.proof_steps]
         self.losses = losses
-        share = check_agreement(losses, reference, bound, f"{self.system.engine} ({self.system.form})")
+        share = check_agreement(losses, reference, bound, self.system.name)
         self.share = max(self.share, share)
 
     def runs(self, wanted):

@@ -13,6 +13,8 @@ from helpers.reference import window_counts
 # JAX's names of what the arithmetic of a convolution or product may round to; bf16 rounds the operands before
 MATMUL_PRECISION = {"fp32": "highest", "tf32": "tensorfloat32", "bf16": "default"}
 
+UNROLL = 6  # steps in one trip of the loop of a scan: the host walks from trip to trip
+
 
 class JaxEngine(FrameworkEngine):
     """Trains with JAX, on the device that it finds first.
@@ -119,7 +121,8 @@ class JaxEngine(FrameworkEngine):
         return (jax.tree.map(lambda w, v: w - rate * v, parameters, velocity), velocity), loss
 
     def _scan(self, slots, order, rates, data):
-        return self._framework.lax.scan(lambda slots, step: self._step(slots, *step, data), slots, (order, rates))
+        steps = (order, rates)
+        return self._framework.lax.scan(lambda slots, step: self._step(slots, *step, data), slots, steps, unroll=UNROLL)
 
     def _run_steps(self, order, rates):
         rates = self._framework.device_put(rates)

@@ -10,6 +10,7 @@ import numpy as np
 
 from helpers.engines.framework import FrameworkEngine, spatial_rank
 
+COMPILER_OPTIONS = {"combo_kernels": True}  # small independent kernels, as the casts of all weights, become one
 WARM_UP_STEPS = 3  # before a capture: libraries choose algorithms and allocate outside of it
 
 
@@ -67,7 +68,9 @@ class PyTorchEngine(FrameworkEngine):
             self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         if "compile" in self.form:
             torch.compiler.reset()  # what an engine of other shapes left in this process would make sizes variable
-        self._loss = torch.compile(self._mean_loss) if "compile" in self.form else self._mean_loss
+            self._loss = torch.compile(self._mean_loss, options=COMPILER_OPTIONS if self.on_gpu else None)
+        else:
+            self._loss = self._mean_loss
         self._graphs = {}
 
     def _load_split(self, images, labels):
@@ -100,12 +103,14 @@ class PyTorchEngine(FrameworkEngine):
             return nullcontext()
         return self._framework.autocast(self.device.type, self._framework.bfloat16)
 
-    def _mean_loss(self, images, labels):
-        return self._framework.nn.functional.cross_entropy(self._forward(images), labels)
+    def _mean_loss(self, samples):
+        """Of the samples of a step; gathered here, so that the compiler fuses it with what follows."""
+        logits = self._forward(self._images[samples])
+        return self._framework.nn.functional.cross_entropy(logits, self._labels[samples])
 
     def _step(self, samples, rate):
         """One step on the given samples; its loss, not yet waited for."""
-        loss = self._loss(self._images[samples], self._labels[samples])
+        loss = self._loss(samples)
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.zero_grad()
         loss.backward()

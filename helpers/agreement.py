@@ -3,12 +3,11 @@
 Knows the vectorized engine, which it runs several times; must not learn about the engines that it judges.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from helpers.engines.forked import FORKS, ForkedWorkers, available_cores
 from helpers.engines.vectorized import VectorizedEngine
+from helpers.host_memory import available_bytes
 from helpers.rounding import perturbed_operations, rounded_operations
 
 MARGIN = 4.0
@@ -81,17 +80,11 @@ def _at_once(function, arguments, needed_bytes):
     """`function` of each argument, on as many cores as there are and as the memory allows."""
     if not FORKS:
         return [function(argument) for argument in arguments]
-    count = max(1, min(len(arguments), available_cores(), _available_bytes() // needed_bytes))
+    count = int(max(1, min(len(arguments), available_cores(), available_bytes() // needed_bytes)))
     workers = ForkedWorkers(count, lambda: None, function)
     results = workers.map(arguments)
     workers.close()
     return results
-
-
-def _available_bytes():
-    """Memory that this machine could still give to processes (Linux)."""
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return 1024 * int(lines["MemAvailable"].split()[0])
 
 
 def check_agreement(losses, reference, bound, name="engine"):

@@ -143,7 +143,7 @@ def _update(executed, output, folder):
         if (output / kind).is_dir():
             shutil.copytree(output / kind, place, dirs_exist_ok=True)
     if folder == ROOT / "notebooks":
-        from helpers.report import filled_readme
+        from helpers.readme import filled_readme
 
         readme = ROOT / "README.md"
         write_atomically(readme, filled_readme(readme.read_text(encoding="utf-8")))

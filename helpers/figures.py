@@ -4,8 +4,12 @@ Knows which records a figure needs; must not learn how it is drawn.
 """
 
 from helpers.drawing.charts import FIGURES
+from helpers.drawing.system_lines import SYSTEM_COLOURS
 from helpers.plotting import plot_kernels, plot_ladder, plot_learning_curve, plot_speedup, save_figure
-from helpers.results import find_records, read_results
+from helpers.readme import COMPARED, COMPARED_BATCH
+from helpers.results import compared_records, find_records, read_results
+from helpers.teaching.compared_tables import on_card
+from helpers.teaching.verdicts import second_of_two
 
 NETWORKS = ("lenet5", "vgg_small")
 RUNGS = ("copy per batch", "resident", "epoch graph")
@@ -38,10 +42,21 @@ def draw_figures(records=None, folder=FIGURES):
             charts[f"kernels-{network}"] = plot_kernels(kernels)
         if runs := find_records(records, experiment="test_accuracy", form="one seed", **keys):
             charts[f"learning-curve-{network}"] = plot_learning_curve(runs)
+    charts |= _comparisons(records)
     for operation in sorted({r["operation"] for r in records if r["experiment"] == "ladder_time"}):
         rungs = find_records(records, experiment="ladder_time", operation=operation)
         charts[f"ladder-{operation.replace('_', '-')}"] = plot_ladder(rungs)
     return [save_figure(chart, name, folder) for name, chart in charts.items()]
+
+
+def _comparisons(records):
+    """Every form of every system on the card at one batch, over the slower of two: ours and the fastest framework."""
+    charts = {}
+    for network, datasets in COMPARED:
+        found = on_card(compared_records(network, *datasets, records=records, batch_size=COMPARED_BATCH))
+        if baseline := second_of_two(found):
+            charts[f"compared-{network}"] = plot_speedup(found, baseline=baseline, colours=SYSTEM_COLOURS)
+    return charts
 
 
 if __name__ == "__main__":

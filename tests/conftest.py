@@ -29,3 +29,15 @@ def _no_data_folder(monkeypatch):
 def torch():
     """PyTorch, or a skip where it is not installed."""
     return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def records(tmp_path):
+    """What is read back of a file with two engines' epochs."""
+    from measured import ENVIRONMENT, LOOPS, RECORD
+
+    from helpers.results import read_results, write_results
+
+    path = write_results("epoch", [LOOPS, RECORD], ENVIRONMENT, tmp_path)
+    assert path.name == "t4-epoch.json" and [p.name for p in tmp_path.iterdir()] == [path.name]
+    return read_results(tmp_path)

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from measured import ENVIRONMENT, LOOPS, RECORD, write_compared
 
 from helpers import report, results
 from helpers.results import (
@@ -15,21 +16,6 @@ from helpers.results import (
     read_results,
     write_results,
 )
-
-ENVIRONMENT = {"gpu": "NVIDIA T4", "date": "2026-01-02", "code_digest": {"layerwise": "0"}}
-RECORD = {
-    "experiment": "epoch_time",
-    **{"system": "layerwise", "form": "epoch graph", "network": "lenet5", "dataset": "mnist"},
-    **{"batch_size": 128, "precision": "fp32", "unit": "ms", "median": 25.0, "runs": 9},
-}
-LOOPS = RECORD | {"system": "loops", "form": "njit, one core", "median": 50_000.0, "scaled": True}
-
-
-@pytest.fixture
-def records(tmp_path):
-    path = write_results("epoch", [LOOPS, RECORD], ENVIRONMENT, tmp_path)
-    assert path.name == "t4-epoch.json" and [p.name for p in tmp_path.iterdir()] == [path.name]
-    return read_results(tmp_path)
 
 
 def test_read_back_with_its_origin(records):
@@ -96,7 +82,7 @@ def test_the_spread_of_a_ratio_and_the_origin_of_a_number(records):
     said = report.sentence("{least:.0f} to {most:.0f}; {origin}", compare(loops, layerwise))
     assert said == "500 to 8000; benchmark suite, 2026-01-02"
     assert report.sentence("{origin}", RECORD) == "this run"
-    assert report.speed_up(loops, layerwise, "loops").endswith("as loops (500 to 8,000 from run to run)")
+    assert report.origin({**RECORD, "date": "2026-01-02", "suite": "comparison"}) == "own run, 2026-01-02"
 
 
 def test_accuracy_tells_the_seeds_below_the_goal():
@@ -107,71 +93,14 @@ def test_accuracy_tells_the_seeds_below_the_goal():
     assert report.accuracy_sentence([]) == ""
 
 
-def test_readme_parts(records):
-    assert "takes 25.0 ms on one NVIDIA T4" in report.headline(records)
-    assert "About 2,000 times as fast as compiled sequential loops on one core." in report.headline(records)
-    assert "| lenet5 | mnist | `loops` | njit, one core (scaled from a slice) | 50.0 s |" in report.epoch_table(records)
-    tools = [{"experiment": "sanitizer", "form": tool, "median": 1, "kernels": 9} for tool in ("racecheck", "memcheck")]
-    assert "compute-sanitizer (memcheck, racecheck) finds 2 errors in 9 kernels" in report.headline(records + tools)
-    text = "a\n<!-- headline -->\nold\n<!-- /headline -->\n<!-- epochs -->\n<!-- /epochs -->\n"
-    text += "<!-- comparison -->\n<!-- /comparison -->\nz"
-    filled = report.filled_readme(text, records)
-    assert "old" not in filled and filled.startswith("a\n") and report.filled_readme(filled, records) == filled
-    with pytest.raises(ValueError, match="expected one pair of the markers"):
-        report.fill("no marker", "headline", "")
-
-
-def _compared(tmp_path, *times, network="lenet5", dataset="mnist", gpu="NVIDIA T4", date="2026-01-02"):
-    """compared_epoch_time records as a reader finds them; a time is (system, form, median), without one: absent."""
-    base = RECORD | {"experiment": "compared_epoch_time", "network": network, "dataset": dataset}
-    written = [base | {"system": system, "form": form, "median": median} for system, form, median in times if median]
-    missing = {"experiment": "absent", "reason": "it is not installed", "unit": ""}
-    written += [base | missing | {"system": system, "form": form} for system, form, median in times if not median]
-    write_results(f"frameworks-{network}-{dataset}", written, ENVIRONMENT | {"gpu": gpu, "date": date}, tmp_path)
-
-
-def test_readme_compares_with_the_frameworks(tmp_path):
-    times = [("layerwise", "epoch graph", 25.0), ("jax", "scan", 20.0), ("pytorch", "eager", 500.0)]
-    _compared(tmp_path, *times, ("keras", "fit", None), ("jax", "jit", None))
-    table = report.comparison_table(read_results(tmp_path))
-    assert "| lenet5 | mnist | `pytorch` | eager | 500 ms | 20\u00d7 as fast |" in table
-    assert "| lenet5 | mnist | `jax` | scan | 20.0 ms | 1/1.2 as fast |" in table
-    assert "| lenet5 | mnist | `layerwise` | epoch graph | 25.0 ms |  |" in table
-    assert table.index("eager") < table.index("epoch graph") < table.index("scan"), "the fastest comes last"
-    assert "| vgg_small | | | | not measured yet | |" in table
-    assert "Card: NVIDIA T4, batch 128, fp32, 2026-01-02. Absent: `keras` (it is not installed)." in table
-
-
-def test_readme_takes_both_networks_from_one_card(tmp_path):
-    _compared(tmp_path, ("jax", "scan", 20.0))
-    shapes = {"network": "vgg_small", "dataset": "CIFAR-10 shapes"}
-    _compared(tmp_path, ("jax", "scan", 300.0), gpu="NVIDIA H100 80GB HBM3", date="2026-02-01", **shapes)
-    assert "300 ms" not in report.comparison_table(read_results(tmp_path))
-    _compared(tmp_path, ("jax", "scan", 900.0), **shapes)
-    assert "| vgg_small | CIFAR-10 shapes | `jax` | scan | 900 ms |  |" in report.comparison_table(
-        read_results(tmp_path)
-    )
-
-
-def test_readme_before_any_comparison(records):
-    table = report.comparison_table(records)
-    assert table.count("not measured yet") == 2 and "python -m helpers.benchmark frameworks" in table
-
-
 def test_compared_records_are_of_the_first_data_set_that_was_measured(tmp_path):
-    _compared(tmp_path, ("jax", "scan", 300.0), network="vgg_small", dataset="CIFAR-10 shapes")
+    write_compared(tmp_path, ("jax", "scan", 300.0), network="vgg_small", dataset="CIFAR-10 shapes")
     shapes = read_results(tmp_path)
     assert compared_records("vgg_small", *CIFAR_IMAGES, records=shapes) == shapes
-    _compared(tmp_path, ("jax", "scan", 310.0), network="vgg_small", dataset="cifar10")
+    write_compared(tmp_path, ("jax", "scan", 310.0), network="vgg_small", dataset="cifar10")
     (found,) = compared_records("vgg_small", *CIFAR_IMAGES, records=read_results(tmp_path))
     assert found["dataset"] == "cifar10"
     assert compared_records("vgg_small", "cifar10", records=read_results(tmp_path), precision="bf16") == []
-
-
-def test_readme_shows_the_committed_measurements(monkeypatch):
-    monkeypatch.setattr(results, "card_name", lambda: None)
-    text = (results.ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.filled_readme(text) == text, "run python -m helpers.report readme"
 
 
 def test_committed_measurements_are_of_todays_code():

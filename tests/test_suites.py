@@ -268,6 +268,26 @@ def test_a_framework_that_cannot_run_is_absent_with_its_reason(message, reason):
         rivals.Rival(RefusingWorker("RuntimeError: out of memory"), system, {"network": "lenet5"}, 128)
 
 
+def test_a_framework_whose_step_does_not_fit_the_card_is_absent(monkeypatch):
+    system, workload = rivals.System("jax", "scan", framework=True), {"network": "lenet5"}
+    for message in ("OutOfMemoryError: CUDA out of memory.", "XlaRuntimeError: RESOURCE_EXHAUSTED: 5 bytes"):
+        worker = FakeWorker(0.001)
+        rival = rivals.Rival(worker, system, workload, 128)
+        monkeypatch.setattr(worker, "call", RefusingWorker(message).call)
+        with pytest.raises(rivals.Absent, match="memory does not hold its step of 128 images"):
+            rival.settle()
+    monkeypatch.setattr(worker, "call", RefusingWorker("RuntimeError: lost").call)
+    with pytest.raises(WorkerError, match="lost"):
+        rival.settle()
+
+
+def test_processes_beyond_the_memory_are_absent(monkeypatch):
+    monkeypatch.setattr(race, "available_bytes", lambda: 1.5 * race.PROCESS_BYTES)
+    systems = [epoch.SYSTEMS[2], System("jax", "scan", framework=True)]
+    with race.Race(epoch.TINY, systems, 8) as found:
+        assert list(found.rivals) == systems[:1] and "no room for one more process" in found.absent[systems[1]]
+
+
 def test_a_framework_that_misses_the_card_is_absent(monkeypatch):
     monkeypatch.setattr(rivals, "gpu_available", lambda: True)
     with pytest.raises(rivals.Absent, match="tensorflow finds no GPU on this machine"):

@@ -6,12 +6,14 @@ Knows measurement records and the frame in charts.py; must not learn how anythin
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.drawing.charts import checked, conditions
 from helpers.drawing.courses import gaps_of
 from helpers.drawing.figure_style import INK
+from helpers.drawing.line_names import name_column
 from helpers.drawing.system_lines import (
+    LABEL,
     OURS,
     UNIT_SECONDS,
     Line,
@@ -204,6 +206,9 @@ def plot_accuracy_over_time(records, title=None):
     return chart
 
 
+LEAST_SHARE = 1e-4  # of the bound: what is less is drawn there
+
+
 def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     """The largest share of the allowed gap to float64 that each engine's loss has used up to a step.
 
@@ -222,32 +227,32 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     gaps = gaps_of(losses, reference, bound, shorter=True)
     shares = {key: gap / bound[: len(gap)] for key, gap in gaps.items()}
     lines = []
-    for number, (key, share) in enumerate(sorted(shares.items(), key=lambda item: -item[1].max()), 1):
-        name = f"{number}  {', '.join(key)}: {_share_of_bound(share.max())}"
-        lines.append(Line(name, key[0], np.arange(1, len(share) + 1), np.maximum.accumulate(share)))
-    largest = lines[0].y.max()
+    for key, share in shares.items():
+        name = f"{', '.join(key)}: {_share_of_bound(share.max())}"
+        y = np.maximum(np.maximum.accumulate(share), LEAST_SHARE)
+        lines.append(Line(name, key[0], np.arange(1, len(share) + 1), y))
+    largest = max(line.y.max() for line in lines)
     made = f"{len(lines)} engines, one course: their losses use {show_share(largest)} of the gap that rounding allows"
     if beyond := [", ".join(key) for key, share in shares.items() if share.max() > 1]:
         made = f"{_listed(beyond)} beyond the bound: up to {_share_of_bound(largest)} of the gap that rounding allows"
         title = title and f"{title}; but {made}"  # it must not hide what the chart shows
     height = max(3.0, 0.21 * len(lines) + 1.0)
-    chart, axes = log_axes(
-        lines, title or made, note, "step", "largest share of the allowed gap so far", log_y=False, height=height
-    )
+    y_label = "largest share of the allowed gap so far"
+    chart, axes = log_axes(lines, title or made, note, "step", y_label, height=height, tick=short_share)
     axes.set_xscale("linear")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for line in lines:
         axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2)
     axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
-    axes.set_ylim(0, 1.08 * max(1, largest))
-    list_beside(axes, lines)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_share(value)))
+    axes.set_ylim(0.7 * min(line.y.min() for line in lines), 1.5 * max(1, largest))
+    name_column(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
     chart.alt += f" Largest share of each: {'; '.join(line.name for line in lines)}."
     return chart
 
 
 def _share_of_bound(share):
-    """A share in per cent; one just beyond 1 with a digit more, so that it does not read as 100 %."""
-    return show_share(share, digits=int(1 < share < 1.1))
+    """A share in per cent; a small one with a digit more, and one just beyond 1, so that it does not read as 100 %."""
+    return show_share(share, digits=int(share < 0.1 or 1 < share < 1.1))
 
 
 def _listed(names, most=3):

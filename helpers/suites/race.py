@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from helpers.benchmark import interleave
 from helpers.device import gpu_available
+from helpers.host_memory import available_bytes
 from helpers.suites.rivals import FEWER_RUNS, PROOF_STEPS, Absent, Rival, absence, oracle
 from helpers.suites.workloads import make_workload
 from helpers.workers import Workers
 
 RUNS = 9
+PROCESS_BYTES = 0.9e9  # about what a framework's process keeps of the host's memory
+NO_ROOM = "this machine's memory has no room for one more process of {:.1f} GB"
 
 
 class Race:
@@ -50,7 +53,10 @@ class Race:
         self._workers, self._own_workers, self._lent = workers or Workers(), workers is None, {}
         systems = [system for system in systems if workload["network"] not in system.skips]
         self.absent = {system: "it needs a GPU" for system in systems if system.gpu and not gpu_available()}
-        self.rivals = {system: None for system in systems if system not in self.absent}
+        here = [system for system in systems if system not in self.absent]
+        room = int(max(1, min(len(here), available_bytes() // PROCESS_BYTES)))
+        self.absent |= dict.fromkeys(here[room:], NO_ROOM.format(PROCESS_BYTES / 1e9))
+        self.rivals = dict.fromkeys(here[:room])
         self._pool = ThreadPoolExecutor(max(1, len(systems)))
         self._since = time.perf_counter()
         self._lent = {system: self._workers.take(system.name, system.environment) for system in self.rivals}

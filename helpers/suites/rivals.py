@@ -3,6 +3,7 @@
 Knows a worker's requests and the float64 oracle; must not learn how an engine works or who else takes part (race.py).
 """
 
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from helpers.workers import WorkerError
 WHOLE_SECONDS = 1.0  # a longer epoch is timed on a slice that fits into this
 SLICES = (1, 2, 5, 10, 20, 50, 100, 200)  # steps
 PROOF_STEPS, PROOF_SECONDS = 20, 5.0
+OUT_OF_MEMORY = re.compile("out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
 FEWER_RUNS = {2.0: 3, 10.0: 1}  # a turn longer than so many seconds is taken so often
 
 
@@ -93,10 +95,22 @@ class Rival:
         """Compile, and choose the slice of an epoch that a turn takes; returns this rival.
 
         To be called when no other rival works, though several may be made at once: libraries choose their algorithms by
-        timing them, and on a busy card XLA was seen to choose slower and less accurate ones.
+        timing them, and on a busy card XLA was seen to choose less accurate ones.
+
+        Raises
+        ------
+        Absent
+            Where the card's memory does not hold a framework's step.
         """
+        try:
+            return self._settle()
+        except WorkerError as error:
+            if self.system.framework and OUT_OF_MEMORY.search(str(error)):
+                raise Absent(f"the card's memory does not hold its step of {self.slice_batch} images") from None
+            raise
+
+    def _settle(self):
         started = time.perf_counter()
-        self._worker.call("train", steps=1)  # most of its time may be compiling
         step = self._step_seconds()
         whole = step * self.steps_per_epoch <= WHOLE_SECONDS and self.slice_batch == self.batch_size
         fitting = [s for s in SLICES if s * step <= WHOLE_SECONDS and s <= self.steps_per_epoch]
@@ -109,11 +123,13 @@ class Rival:
         return self
 
     def _step_seconds(self):
-        """Seconds of a step; the one that compiles is over."""
-        step = self._worker.call("train", steps=1)["seconds"]
-        several = min(PROOF_STEPS, self.steps_per_epoch)
-        if step * several > WHOLE_SECONDS:
-            return step
+        """Seconds of a step behind the one that compiles; of as many as are proven, for which some forms compile."""
+        several = min(self._most_steps, self.steps_per_epoch)
+        if not self.system.framework:
+            self._worker.call("train", steps=1)
+            step = self._worker.call("train", steps=1)["seconds"]
+            if step * several > WHOLE_SECONDS:
+                return step
         self._worker.call("train", steps=several)
         return self._worker.call("train", steps=several)["seconds"] / several
 

@@ -5,12 +5,12 @@ Must not learn how anything was measured or what a chart looks like.
 
 import pandas as pd
 
-from helpers.drawing.system_lines import OURS, system_name
+from helpers.drawing.system_lines import OURS, seconds, system_name
 from helpers.drawing.systems_table import systems_table
 from helpers.number_text import show_ratio, show_time
 from helpers.results import find_records
 from helpers.suites.frameworks import HOST
-from helpers.teaching.verdicts import seconds_of, steps_of, time_of
+from helpers.teaching.verdicts import steps_of, time_of
 
 
 def times_table(records):
@@ -86,8 +86,8 @@ def rate_table(records):
         steps = steps_of(record)
         rows[system_name(record)] = {
             "one epoch": time_of(record),
-            "one step": show_time(seconds_of(record) / steps, "s"),
-            "images a second": round(steps * record["batch_size"] / seconds_of(record)),
+            "one step": show_time(seconds(record) / steps, "s"),
+            "images a second": round(steps * record["batch_size"] / seconds(record)),
             "time, ours = 1": show_ratio(record["median"] / ours) if ours else None,
             "training images": record.get("data", "resident"),
         }

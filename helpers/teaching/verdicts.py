@@ -4,7 +4,7 @@ Every sentence follows from the records, whichever way they fall. Must not learn
 """
 
 from helpers.data import PUBLISHED
-from helpers.drawing.system_lines import OURS, system_name
+from helpers.drawing.system_lines import OURS, seconds, system_name
 from helpers.number_text import show_ratio, show_share, show_time
 from helpers.report import NOT_MEASURED, say
 from helpers.results import compare, find_records
@@ -43,7 +43,6 @@ STARTS = (
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
 )
 BUSY = 0.1  # of the card's fp32 limit: below it, arithmetic does not decide
-SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 IMAGES = {name: facts.train for name, facts in PUBLISHED.items()} | {CIFAR_SHAPES: PUBLISHED["cifar10"].train}
 IMAGES |= {"CIFAR-10 (recompressed)": IMAGES[CIFAR_SHAPES]}
 
@@ -118,11 +117,11 @@ def say_reason(records):
         print(NOT_MEASURED)
         return
     pair, steps = (found, found["baseline"]), steps_of(found)
-    shares = [record["flops"] / seconds_of(record) / record["fp32_flops"] for record in pair]
+    shares = [record["flops"] / seconds(record) / record["fp32_flops"] for record in pair]
     rival = system_name(found["baseline"])
     if max(shares) < BUSY:
         least = show_time(found["flops"] / found["fp32_flops"] / steps, "s")
-        own, other = (show_time(seconds_of(record) / steps, "s") for record in pair)
+        own, other = (show_time(seconds(record) / steps, "s") for record in pair)
         say(SHORT, least=least, own=own, rival=rival, other=other)
     else:
         say(RATES, rival=rival, own=show_share(shares[0]), other=show_share(shares[1]))
@@ -138,13 +137,8 @@ def _say_kernels(ours):
     if kernels:
         busy = sum(record["median"] for record in kernels)
         share = sum(r["median"] for r in kernels if r["form"].startswith("conv")) / busy
-        step, busy = show_time(seconds_of(ours) / steps_of(ours), "s"), show_time(busy, kernels[0]["unit"])
+        step, busy = show_time(seconds(ours) / steps_of(ours), "s"), show_time(busy, kernels[0]["unit"])
         say(KERNELS, step=step, count=len(kernels), busy=busy, share=show_share(share))
-
-
-def seconds_of(record):
-    """A record's median in seconds."""
-    return record["median"] * SECONDS[record["unit"]]
 
 
 def steps_of(record):
@@ -190,8 +184,8 @@ def say_starts(records, lead=""):
     lead : str
         Stands in front of the sentence.
     """
-    ours = min((record for record in records if record["system"] in OURS), key=seconds_of, default=None)
-    others = sorted((record for record in records if record["system"] not in OURS), key=seconds_of)
+    ours = min((record for record in records if record["system"] in OURS), key=seconds, default=None)
+    others = sorted((record for record in records if record["system"] not in OURS), key=seconds)
     if ours is None or not others:
         print(lead + NOT_MEASURED)
         return

@@ -79,7 +79,7 @@ def test_broken_courses_are_refused(draw, of):
 
 def test_a_shorter_course_has_shares_but_no_agreement():
     losses = {**courses(2), ("loops", "njit"): REFERENCE[:5] + BOUND[:5] / 2}
-    assert "1  loops, njit: 50" in plot_shares_of_bound(losses, REFERENCE, BOUND).alt
+    assert "loops, njit: 50" in plot_shares_of_bound(losses, REFERENCE, BOUND).alt
     with pytest.raises(ValueError, match="the course of loops, njit has 5 steps, expected 20"):
         plot_agreement(named(losses), REFERENCE, BOUND)
 
@@ -96,11 +96,11 @@ def test_what_leaves_the_bound_is_seen_and_named():
     barely = {("jax", "scan"): REFERENCE + 1.004 * BOUND}
     assert "up to 100.4" in plot_shares_of_bound(barely, REFERENCE, BOUND).alt
     within = plot_shares_of_bound(courses(2), REFERENCE, BOUND)
-    assert within.figure.axes[0].get_ylim() == (0, 1.08) and "beyond" not in within.alt
+    assert within.figure.axes[0].get_ylim()[1] > 1 and "beyond" not in within.alt
 
 
 @pytest.mark.parametrize("apart", [0.0005, 0.03])
-def test_numbers_at_the_ends_of_lines_do_not_cover_each_other(apart):
+def test_names_at_the_ends_of_lines_do_not_cover_each_other(apart):
     check_labels(plot_shares_of_bound(courses(16, apart), REFERENCE, BOUND))
 
 

@@ -1,0 +1,68 @@
+"""README's measured parts: headline, epoch times, the comparison with the frameworks."""
+
+import pytest
+from measured import write_compared
+
+from helpers import readme, results
+from helpers.results import read_results
+
+
+def test_a_speed_up_tells_the_spread(records):
+    loops, layerwise = ({**record, "min": record["median"] / 2, "max": 2 * record["median"]} for record in records)
+    assert readme.speed_up(loops, layerwise, "loops").endswith("as loops (500 to 8,000 from run to run)")
+
+
+def test_readme_parts(records):
+    assert "takes 25.0 ms on one NVIDIA T4" in readme.headline(records)
+    assert "About 2,000 times as fast as compiled sequential loops on one core." in readme.headline(records)
+    assert "| lenet5 | mnist | `loops` | njit, one core (scaled from a slice) | 50.0 s |" in readme.epoch_table(records)
+    tools = [{"experiment": "sanitizer", "form": tool, "median": 1, "kernels": 9} for tool in ("racecheck", "memcheck")]
+    assert "compute-sanitizer (memcheck, racecheck) finds 2 errors in 9 kernels" in readme.headline(records + tools)
+    text = "a\n<!-- headline -->\nold\n<!-- /headline -->\n<!-- epochs -->\n<!-- /epochs -->\n"
+    text += "<!-- comparison -->\n<!-- /comparison -->\nz"
+    filled = readme.filled_readme(text, records)
+    assert "old" not in filled and filled.startswith("a\n") and readme.filled_readme(filled, records) == filled
+    with pytest.raises(ValueError, match="expected one pair of the markers"):
+        readme.fill("no marker", "headline", "")
+
+
+def test_readme_compares_with_the_frameworks(tmp_path):
+    times = [("layerwise", "epoch graph", 25.0), ("jax", "scan", 20.0), ("pytorch", "eager", 500.0)]
+    write_compared(tmp_path, *times, ("keras", "fit", None), ("jax", "jit", None))
+    table = readme.comparison_table(read_results(tmp_path))
+    assert "| lenet5 | mnist | `pytorch` | eager | 500 ms | 20\u00d7 as fast |" in table
+    assert "| lenet5 | mnist | `jax` | scan | 20.0 ms | 1/1.2 as fast |" in table
+    assert "| lenet5 | mnist | `layerwise` | epoch graph | 25.0 ms |  |" in table
+    assert table.index("eager") < table.index("epoch graph") < table.index("scan"), "the fastest comes last"
+    assert "| vgg_small | | | | not measured yet | |" in table
+    assert "Card: NVIDIA T4, batch 128, fp32, 2026-01-02. Absent on that machine: `keras`." in table
+
+
+@pytest.mark.parametrize("jax, ratio", [(100.0, "4.0\u00d7"), (20.0, "1/1.2")])
+def test_the_headline_tells_how_ours_stands_to_the_fastest_framework(tmp_path, jax, ratio):
+    write_compared(tmp_path, ("layerwise", "epoch graph", 25.0), ("jax", "scan", jax), ("pytorch", "eager", 500.0))
+    said = readme.framework_sentences(read_results(tmp_path))
+    assert len(said) == 1 and said[0].startswith(f"On lenet5 {ratio} as fast as the fastest of 2 framework forms")
+    assert "by jax, scan" in said[0] and readme.framework_sentences([]) == []
+
+
+def test_readme_takes_both_networks_from_one_card(tmp_path):
+    write_compared(tmp_path, ("jax", "scan", 20.0))
+    shapes = {"network": "vgg_small", "dataset": "CIFAR-10 shapes"}
+    write_compared(tmp_path, ("jax", "scan", 300.0), gpu="NVIDIA H100 80GB HBM3", date="2026-02-01", **shapes)
+    assert "300 ms" not in readme.comparison_table(read_results(tmp_path))
+    write_compared(tmp_path, ("jax", "scan", 900.0), **shapes)
+    assert "| vgg_small | CIFAR-10 shapes | `jax` | scan | 900 ms |  |" in readme.comparison_table(
+        read_results(tmp_path)
+    )
+
+
+def test_readme_before_any_comparison(records):
+    table = readme.comparison_table(records)
+    assert table.count("not measured yet") == 2 and "python -m helpers.benchmark frameworks" in table
+
+
+def test_readme_shows_the_committed_measurements(monkeypatch):
+    monkeypatch.setattr(results, "card_name", lambda: None)
+    text = (results.ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.filled_readme(text) == text, "run python -m helpers.readme"

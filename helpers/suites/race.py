@@ -1,6 +1,6 @@
 """A race: rivals are made at once, prove their losses, take turns, and prove their losses again.
 
-What needs a quiet machine, the first steps and the turns, is done by one rival at a time; all else by all at once. Must
+What needs a quiet card, the first steps and the turns, is done by one rival at a time; all else by all at once. Must
 not learn how an engine works.
 """
 
@@ -12,7 +12,7 @@ from helpers.device import gpu_available
 from helpers.host_memory import available_bytes
 from helpers.suites.rivals import FEWER_RUNS, PROOF_STEPS, Absent, Rival, absence, oracle
 from helpers.suites.workloads import make_workload
-from helpers.workers import Workers
+from helpers.workers import WorkerError, Workers
 
 RUNS = 9
 PROCESS_BYTES = 0.9e9  # about what a framework's process keeps of the host's memory
@@ -35,6 +35,8 @@ class Race:
         Told how long each part of the race took.
     workers : Workers, optional
         Lends processes, which serve the next race as well; by default this one has its own.
+    tolerant : bool
+        A framework that fails before it could prove anything is absent, with its error as the reason.
 
     Attributes
     ----------
@@ -47,7 +49,15 @@ class Race:
     """
 
     def __init__(
-        self, workload, systems, batch_size, proof_steps=PROOF_STEPS, precision="fp32", log=None, workers=None
+        self,
+        workload,
+        systems,
+        batch_size,
+        proof_steps=PROOF_STEPS,
+        precision="fp32",
+        log=None,
+        workers=None,
+        tolerant=False,
     ):
         self.work, self._log = make_workload(**workload), log or (lambda text: None)
         self._workers, self._own_workers, self._lent = workers or Workers(), workers is None, {}
@@ -61,7 +71,7 @@ class Race:
         self._since = time.perf_counter()
         self._lent = {system: self._workers.take(system.name, system.environment) for system in self.rivals}
         made = {
-            system: self._pool.submit(Rival, worker, system, workload, batch_size, proof_steps, precision)
+            system: self._pool.submit(_start, worker, system, workload, batch_size, proof_steps, precision)
             for system, worker in self._lent.items()
         }
         samples = len(self.work.dataset.train_labels)
@@ -71,22 +81,32 @@ class Race:
         }
         wait(made.values())
         self._part("made")
-        self._settle(made)
+        self._settle(made, tolerant)
 
-    def _settle(self, made):
+    def _settle(self, made, tolerant):
         """Keep those that could be made."""
         for system, future in made.items():
             try:
-                self.rivals[system] = rival = future.result().settle()
+                self.rivals[system] = rival = future.result()
+                if not system.on_host:
+                    rival.settle()
                 times = f"started in {rival.start_seconds:.1f} s, settled in {rival.settle_seconds:.1f} s"
                 self._log(f"{system.name}: {times}")
             except Absent as reason:
-                del self.rivals[system]
-                self.absent[system] = str(reason)
+                self._leave_out(system, str(reason))
+            except WorkerError as error:
+                if not (tolerant and system.framework):
+                    self.close()
+                    raise
+                self._leave_out(system, f"it fails here: {str(error).splitlines()[0]}")
             except BaseException:
                 self.close()
                 raise
         self._part("settled")
+
+    def _leave_out(self, system, reason):
+        del self.rivals[system]
+        self.absent[system] = reason
 
     def __enter__(self):
         return self
@@ -126,6 +146,12 @@ class Race:
         now = time.perf_counter()
         self._log(f"{name} in {now - self._since:.1f} s")
         self._since = now
+
+
+def _start(worker, system, *arguments):
+    """A Rival; one that works on the host alone chooses nothing that a busy card could spoil, so it settles at once."""
+    rival = Rival(worker, system, *arguments)
+    return rival.settle() if system.on_host else rival
 
 
 def _print(text):

@@ -44,6 +44,11 @@ class System:
         """Engine and form, as in messages."""
         return f"{self.engine} ({self.form})"
 
+    @property
+    def on_host(self):
+        """Whether it leaves the card alone."""
+        return not (self.gpu or self.framework)
+
     def batch_for(self, workload, batch_size):
         """Images of a step: `batch_size`, or fewer where that many would take minutes."""
         return self.slice_batch.get(str(workload["network"]), batch_size)

@@ -1,5 +1,6 @@
 """Every notebook: shared cells, committed executed, short cells, its end; and its execution in the quick profile."""
 
+import os
 import re
 from pathlib import Path
 from statistics import median
@@ -91,6 +92,23 @@ def test_executes_in_the_quick_profile(path, tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
     monkeypatch.setenv("CNN_FIGURES", str(tmp_path / "figures"))
     execute(path, tmp_path / path.name)
+
+
+BLOCKED = ("torch", "jax", "keras", "tensorflow")
+
+
+@pytest.mark.notebooks
+def test_missing_frameworks_leave_marked_rows(tmp_path, monkeypatch):
+    """As where none is installed: no process that the notebook starts can import one."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules |= dict.fromkeys({BLOCKED})\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setenv("CNN_PROFILE", "quick")
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    (path,) = [path for path in PATHS if path.stem.startswith("05")]
+    execute(path, tmp_path / path.name)
+    outputs = (tmp_path / path.name).read_text(encoding="utf-8")
+    for engine, package in (("pytorch", "torch"), ("jax", "jax"), ("tensorflow", "tensorflow")):
+        assert f"engine '{engine}' needs {package}, which cannot be imported here" in outputs
 
 
 def test_links_in_prose_lead_somewhere():

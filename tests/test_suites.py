@@ -281,13 +281,13 @@ def test_a_framework_whose_step_does_not_fit_the_card_is_absent(monkeypatch):
         rival.settle()
 
 
-def test_a_framework_that_fails_is_absent_where_that_is_tolerated():
+def test_a_framework_that_fails_is_absent_with_its_error():
     broken = System("jax", "scan", {"no such option": 1}, framework=True)
-    with race.Race(epoch.TINY, [epoch.SYSTEMS[2], broken], 8, tolerant=True) as found:
+    with race.Race(epoch.TINY, [epoch.SYSTEMS[2], broken], 8) as found:
         assert list(found.rivals) == [epoch.SYSTEMS[2]]
         assert found.absent[broken].startswith(("it fails here: TypeError", "engine 'jax' needs"))
     with pytest.raises(WorkerError):
-        race.Race(epoch.TINY, [System("vectorized", "BLAS", {"no such option": 1})], 8, tolerant=True)
+        race.Race(epoch.TINY, [System("vectorized", "BLAS", {"no such option": 1})], 8)
 
 
 def test_processes_beyond_the_memory_are_absent(monkeypatch):

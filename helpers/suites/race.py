@@ -35,8 +35,6 @@ class Race:
         Told how long each part of the race took.
     workers : Workers, optional
         Lends processes, which serve the next race as well; by default this one has its own.
-    tolerant : bool
-        A framework that fails before it could prove anything is absent, with its error as the reason.
 
     Attributes
     ----------
@@ -57,7 +55,6 @@ class Race:
         precision="fp32",
         log=None,
         workers=None,
-        tolerant=False,
     ):
         self.work, self._log = make_workload(**workload), log or (lambda text: None)
         self._workers, self._own_workers, self._lent = workers or Workers(), workers is None, {}
@@ -81,10 +78,10 @@ class Race:
         }
         wait(made.values())
         self._part("made")
-        self._settle(made, tolerant)
+        self._settle(made)
 
-    def _settle(self, made, tolerant):
-        """Keep those that could be made."""
+    def _settle(self, made):
+        """Keep those that could be made; a framework that fails before it could prove anything is absent."""
         for system, future in made.items():
             try:
                 self.rivals[system] = rival = future.result()
@@ -95,7 +92,7 @@ class Race:
             except Absent as reason:
                 self._leave_out(system, str(reason))
             except WorkerError as error:
-                if not (tolerant and system.framework):
+                if not system.framework:
                     self.close()
                     raise
                 self._leave_out(system, f"it fails here: {str(error).splitlines()[0]}")

@@ -39,7 +39,7 @@ class Comparison:
 
     def __init__(self, batch_size=128, steps=100, runs=7, systems=OURS + ORDINARY_AND_BEST):
         self.workload, self.batch_size, self.runs = LENET5 if gpu_available() else TINY, batch_size, runs
-        self._race = Race(self.workload, systems, batch_size, steps, tolerant=True)
+        self._race = Race(self.workload, systems, batch_size, steps)
         work = self._race.work
         self._base = {"network": work.network.name, "dataset": work.label, "batch_size": batch_size}
         self._base["precision"] = "fp32"

@@ -47,14 +47,7 @@ class Race:
     """
 
     def __init__(
-        self,
-        workload,
-        systems,
-        batch_size,
-        proof_steps=PROOF_STEPS,
-        precision="fp32",
-        log=None,
-        workers=None,
+        self, workload, systems, batch_size, proof_steps=PROOF_STEPS, precision="fp32", log=None, workers=None
     ):
         self.work, self._log = make_workload(**workload), log or (lambda text: None)
         self._workers, self._own_workers, self._lent = workers or Workers(), workers is None, {}

@@ -6,6 +6,7 @@ suite and writes data/results/; `python -m helpers.benchmark worker` is one riva
 
 import argparse
 import math
+import os
 import statistics
 import sys
 import time
@@ -203,12 +204,17 @@ def main(arguments=None):
     from helpers.workers import serve_engine
 
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmark", description="Measure one suite.")
-    parser.add_argument("suite", choices=[*SUITES, "worker"])
-    parser.add_argument("--quick", action="store_true", help="small sizes: every path runs, the numbers mean nothing")
+    parser.add_argument("suite", choices=[*SUITES, "worker"], metavar="suite", help=f"one of {', '.join(SUITES)}")
+    parser.add_argument("--quick", action="store_true", help="small sizes, any machine: the numbers mean nothing")
     parser.add_argument("--output", help="folder of the results; data/results by default, output/quick with --quick")
-    parser.add_argument("--only", default="", help=f"cells to measure again, with commas; of {', '.join(BY_CELL)}")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no cell later than this; of the same")
+    where = f"suite {', '.join(BY_CELL)} only"
+    parser.add_argument("--only", default="", help=f"cells to measure again, separated by commas ({where})")
+    parser.add_argument("--seconds", type=float, default=math.inf, help=f"begin no cell later than this ({where})")
     options = parser.parse_args(arguments)
+    if options.suite not in BY_CELL and (options.only or options.seconds != math.inf):
+        parser.error(f"--only and --seconds are for {where}")
+    if options.seconds < 0:
+        parser.error(f"--seconds is {options.seconds:g}; expected 0 or more")
     if options.suite == "worker":
         serve_engine()
         return
@@ -218,7 +224,7 @@ def main(arguments=None):
             written = run_cells(options.suite, options.quick, options.output, only, options.seconds)
         else:
             written = [run_suite(options.suite, options.quick, options.output)]
-        print(f"wrote {', '.join(path.name for path in written) or 'nothing'}")
+        print(f"wrote {', '.join(map(os.path.relpath, written)) or 'nothing'}")
     except (MeasurementError, DeviceError, ValueError) as error:
         sys.exit(f"{options.suite}: {error}")
 

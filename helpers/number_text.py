@@ -29,6 +29,12 @@ def show_ratio(ratio):
     return f"{ratio:,.0f}\u00d7" if ratio >= 19.5 else f"{ratio:.1f}\u00d7"
 
 
+def show_range(least, most):
+    """Two ratios, or one where they read alike."""
+    first, last = show_ratio(least), show_ratio(most)
+    return first if first == last else f"{first} to {last}"
+
+
 def show_share(share, digits=0):
     """A share of 1 in per cent."""
     if digits == 0 and 0 < share < 0.005:

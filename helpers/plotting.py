@@ -30,7 +30,7 @@ SPREAD = "line: fastest to slowest"
 MANY = 10  # bars that need lower rows
 
 
-def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None):
+def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None, title=None):
     """Speed-up of every system over the baseline, one epoch of one network, on a log scale.
 
     Parameters
@@ -40,6 +40,8 @@ def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None):
     baseline : (system, form)
     colours : dict of system to colour, optional
         Where many systems are compared; by default the fastest alone stands out.
+    title : str, optional
+        Instead of the one that tells how many times as fast the fastest is.
 
     Returns
     -------
@@ -51,8 +53,8 @@ def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None):
         raise ValueError(f"no record of {', '.join(baseline)}, the baseline: python -m helpers.benchmark epoch")
     best, ratios = records[-1], [base["median"] / record["median"] for record in records]
     names = [f"{r['system']}, {r['form']}" + (" *" if r.get("scaled") else "") for r in records]
-    title = f"{best['system']} ({best['form']}) trains {best['network']} {show_ratio(ratios[-1])} as fast as "
-    title += f"{base['system']} ({base['form']})"
+    whom = f"{show_ratio(ratios[-1])} as fast as {base['system']} ({base['form']})"
+    title = title or f"{best['system']} ({best['form']}) trains {best['network']} {whom}"
     scaled = "* scaled from a slice of the epoch" if any(r.get("scaled") for r in records) else ""
     held = conditions(records, SPREAD, f"one epoch of {best['dataset']}", scaled)
     chart, axes = bar_chart(names, title, held, row=0.4 if len(names) < MANY else 0.29, scale=True)

@@ -7,8 +7,8 @@ import re
 
 from helpers.atomic import write_atomically
 from helpers.drawing.system_lines import system_name
-from helpers.number_text import show_ratio, show_time
-from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence
+from helpers.number_text import show_range, show_ratio, show_time
+from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
 from helpers.results import CIFAR_IMAGES, ROOT, compare, compared_records, find_record, find_records, read_results
 from helpers.teaching.comparison import FRAMEWORKS
 from helpers.teaching.verdicts import spread, time_of, verdict
@@ -17,8 +17,8 @@ OURS = "layerwise"
 COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of README's comparison
 COMPARED_BATCH = 128
 AGAINST = (
-    "On {network} {ratio} as fast as the fastest of {count} framework forms on the same work ({own} against {other} by "
-    "{rival}; {least} to {most} from run to run)."
+    "On {network} {ratio} as fast as the fastest of {count} forms of {names} on the same work ({own} against {other} "
+    "by {rival}; {range} from run to run)."
 )
 
 
@@ -72,11 +72,12 @@ def framework_sentences(records=None):
         found = compared_records(network, *datasets, records=records, batch_size=COMPARED_BATCH)
         pair = verdict(found)
         if pair:
-            ratios = [pair["ratio"], *spread(pair)]
-            ratio, least, most = map(show_ratio, ratios)
-            rival, count = pair["baseline"], sum(record["system"] in FRAMEWORKS for record in found)
-            values = {"own": time_of(pair), "other": time_of(rival), "rival": system_name(rival)}
-            values |= {"ratio": ratio, "count": count, "least": least, "most": most}
+            rival, forms = pair["baseline"], [record for record in found if record["system"] in FRAMEWORKS]
+            here = {record["system"] for record in forms}
+            *others, last = (name for system, name in FRAMEWORKS.items() if system in here)
+            values = {"own": time_of(pair), "other": time_of(rival), "rival": system_name(rival), "count": len(forms)}
+            values |= {"ratio": show_ratio(pair["ratio"]), "range": show_range(*spread(pair))}
+            values["names"] = f"{', '.join(others)} and {last}" if others else last
             said.append(sentence(AGAINST, pair, **values))
     return said
 
@@ -107,10 +108,10 @@ def epoch_table(records=None):
 def comparison_table(records=None):
     """README's table of the comparison: every form of every engine and framework at one batch; Markdown.
 
-    The last column says how many times as fast as that form ours is.
+    The last column says how many times as fast as that form `layerwise` is.
     """
     records = read_results() if records is None else records
-    lines = ["| network | data | system | run as | one epoch | ours is |", "|---|---|---|---|---|---|"]
+    lines = ["| network | data | system | run as | one epoch | layerwise is |", "|---|---|---|---|---|---|"]
     measured = []
     for network, datasets in COMPARED:
         card = {"gpu": measured[0]["gpu"]} if measured else {}
@@ -125,7 +126,7 @@ def comparison_table(records=None):
         return "\n".join([*lines, "", "Not measured yet: run python -m helpers.benchmark frameworks."])
     missing = _missing_frameworks(records, measured)
     held = sentence("Card: {gpu}, batch {batch_size}, {precision}, {date}.", measured[0])
-    return "\n".join([*lines, "", " ".join([held, *missing])])
+    return "\n".join([*lines, "", " ".join(filter(None, [held, *missing, setting(measured[0])]))])
 
 
 def _comparison_row(record, ours):

@@ -5,11 +5,12 @@ Knows records; must not learn how anything is measured or which sentences a page
 
 import textwrap
 
-from helpers.results import find_record, find_records
+from helpers.results import environment_of, find_record, find_records
 
 LINE = 110  # characters
 OWN_RUN = "comparison"  # the suite of a file that a reader's notebook wrote
-NOT_MEASURED = "Not measured on this card yet: run python -m helpers.benchmark."
+SETTING = "The machine: {cores} cores of an {cpu}, driver {driver}; {packages}."
+NOT_MEASURED = "Not measured yet: run python -m helpers.benchmark SUITE on a machine with a GPU."
 
 
 def sentence(template, record=None, **values):
@@ -64,6 +65,21 @@ def added(record):
 def say(template, record=None, **values):
     """Print `sentence(...)`."""
     _show(sentence(template, record, **values))
+
+
+def setting(record):
+    """On which machine, and with which versions, a committed record was measured; "" for one of no committed file."""
+    environment = environment_of(record)
+    if environment is None:
+        return ""
+    packages = ", ".join(f"{name} {number}" for name, number in environment["packages"].items())
+    return SETTING.format(**{**environment, "packages": packages})
+
+
+def say_setting(records):
+    """Print `setting` of the first of records, if any."""
+    if said := records and setting(records[0]):
+        _show(said)
 
 
 def _show(text):

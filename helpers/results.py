@@ -143,6 +143,12 @@ def read_results(folder=RESULTS):
     return records
 
 
+def environment_of(record, folder=RESULTS):
+    """What a record was measured in (`describe_environment`), as its file in `folder` says; None without one."""
+    path = Path(folder) / f"{short_name(record['gpu'])}-{record['suite']}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["environment"] if path.exists() else None
+
+
 def find_records(records=None, **keys):
     """Records whose entries equal `keys`, e.g. experiment="epoch_time", network="lenet5".
 

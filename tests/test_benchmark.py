@@ -14,6 +14,7 @@ from helpers.benchmark import (
     MeasurementError,
     clocked,
     interleave,
+    main,
     refuse_impossible,
     summarise,
     time_call,
@@ -220,3 +221,19 @@ def test_a_worker_is_a_live_process_of_its_own():
         assert worker.call("echo", x=3)["x"] == 3
         with pytest.raises(WorkerError, match="ended during 'die' with status 3"):
             worker.call("die")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["costs", "--only", "nonsense"], "--only and --seconds are for suite frameworks only"),
+        (["frameworks", "--seconds", "-5"], "--seconds is -5; expected 0 or more"),
+        (["growth"], "suite 'growth' measures the card, and there is none"),
+        (["frameworks", "--only", "nonsense", "--quick"], "suite 'frameworks' has no cell 'nonsense'"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr("helpers.suites.gpu_available", lambda: False)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert message in f"{stopped.value} {capsys.readouterr().err}"

@@ -42,7 +42,9 @@ def test_readme_compares_with_the_frameworks(tmp_path):
 def test_the_headline_tells_how_ours_stands_to_the_fastest_framework(tmp_path, jax, ratio):
     write_compared(tmp_path, ("layerwise", "epoch graph", 25.0), ("jax", "scan", jax), ("pytorch", "eager", 500.0))
     said = readme.framework_sentences(read_results(tmp_path))
-    assert len(said) == 1 and said[0].startswith(f"On lenet5 {ratio} as fast as the fastest of 2 framework forms")
+    assert len(said) == 1 and said[0].startswith(
+        f"On lenet5 {ratio} as fast as the fastest of 2 forms of PyTorch and JAX"
+    )
     assert "by jax, scan" in said[0] and readme.framework_sentences([]) == []
 
 

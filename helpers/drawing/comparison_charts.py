@@ -232,7 +232,7 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
         y = np.maximum(np.maximum.accumulate(share), LEAST_SHARE)
         lines.append(Line(name, key[0], np.arange(1, len(share) + 1), y))
     largest = max(line.y.max() for line in lines)
-    made = f"{len(lines)} engines, one course: their losses use {show_share(largest)} of the gap that rounding allows"
+    made = f"{len(lines)} forms, one course: losses use at most {show_share(largest)} of the gap that rounding allows"
     if beyond := [", ".join(key) for key, share in shares.items() if share.max() > 1]:
         made = f"{_listed(beyond)} beyond the bound: up to {_share_of_bound(largest)} of the gap that rounding allows"
         title = title and f"{title}; but {made}"  # it must not hide what the chart shows
@@ -244,6 +244,7 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     for line in lines:
         axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2)
     axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
+    axes.annotate("the bound", (0.02, 1), xycoords=("axes fraction", "data"), va="bottom", fontsize=LABEL, color=INK)
     axes.set_ylim(0.7 * min(line.y.min() for line in lines), 1.5 * max(1, largest))
     name_column(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
     chart.alt += f" Largest share of each: {'; '.join(line.name for line in lines)}."

@@ -31,7 +31,7 @@ def plot_losses(losses, reference, note=""):
         raise ValueError(f"expected finite losses of one engine at least, of {len(reference)} steps at most")
     names = [", ".join(key) for key in losses]
     height = max(3.0, ROW * (len(names) + 1) + 0.6)
-    chart = new_chart(height, f"{len(names)} engines, one curve: {_apart(losses, reference)}", note)
+    chart = new_chart(height, f"{len(names)} forms, one curve: {_apart(losses, reference)}", note)
     room = 0.3 + max(text_width(name, LABEL, "bold") for name in names)
     axes = place(chart, 0.75, 0.5, WIDTH - 0.75 - room - MARGIN, height - 0.6)
     axes.plot(np.arange(1, len(reference) + 1), reference, color=FAINT, lw=9, solid_capstyle="round")

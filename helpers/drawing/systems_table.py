@@ -1,4 +1,4 @@
-"""The table of systems over batches: a row for each form, a time for each batch, and why a framework is absent.
+"""The table of systems over batches: a row for each form, a time for each batch, and which form is absent.
 
 Knows measurement records; must not learn how anything is measured.
 """
@@ -30,23 +30,24 @@ def systems_table(records, absent=()):
     for record in records:
         name, batch = system_name(record), record["batch_size"]
         time = show_time(record["median"], record["unit"]) + (" *" if record.get("scaled") else "")
-        rows.setdefault(name, {})[f"batch {batch:,}"] = time
+        rows.setdefault(name, {})[_column(batch)] = time
         order[name] = max(order.get(name, (0, 0.0)), (batch, seconds(record)))
     for record in missing:
-        reasons = "; ".join(record["reasons"])
-        rows.setdefault(system_name(record), {})[f"batch {record['batch_size']:,}"] = f"absent: {reasons}"
-    columns = [f"batch {batch:,}" for batch in sorted({record["batch_size"] for record in [*records, *missing]})]
+        rows.setdefault(system_name(record), {})[_column(record["batch_size"])] = "absent"
+    columns = [_column(batch) for batch in sorted({record["batch_size"] for record in [*records, *missing]})]
     timed = sorted(order, key=lambda name: -order[name][1])
     index = [*timed, *sorted(set(rows) - set(timed))]
     frame = pd.DataFrame([rows[name] for name in index], index, columns or None)
     return frame.fillna("").rename_axis("system, form")
 
 
+def _column(batch):
+    return f"one epoch, batch {batch:,}"
+
+
 def _absences(records, absent):
-    """One absence for each system, form and batch with all its reasons; what it does not name is that of the times."""
-    found, first = {}, next(iter((*records, *absent)), {})
+    """One absence for each system, form and batch; what it does not name is that of the times."""
+    first = next(iter((*records, *absent)), {})
     shared = {key: first.get(key) for key in CONDITIONS}
-    for record in ({**shared, "reasons": {}, **record} for record in absent):
-        place = (system_name(record), *(record[key] for key in CONDITIONS))
-        found.setdefault(place, record)["reasons"][record["reason"]] = True  # several suites may say the same
-    return list(found.values())
+    full = [{**shared, **record} for record in absent]  # several suites may say the same
+    return list({(system_name(record), *(record[key] for key in CONDITIONS)): record for record in full}.values())

@@ -56,6 +56,7 @@ def write_report(paths, target, title="A CNN from scratch"):
     for cell in cells:  # links between notebooks become links within the page
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](#\1)", cell.source)
+            cell.source = re.sub(r"\[([^\]]+)\]\(\.\./[\w./-]+\)", r"\1", cell.source)  # the page has no neighbours
     head = nbformat.v4.new_markdown_cell(f"# {title}\n\n" + "\n".join(contents))
     for number, cell in enumerate([head, *cells]):  # before the notebook is made, which warns of ids that meet
         cell.id = f"cell-{number}"

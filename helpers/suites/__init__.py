@@ -12,6 +12,7 @@ from pathlib import Path
 
 from helpers.atomic import write_atomically
 from helpers.benchmark import MeasurementError
+from helpers.device import gpu_available
 from helpers.results import RESULTS, ROOT, describe_environment, write_results
 from helpers.startup import short_name
 
@@ -29,6 +30,7 @@ SUITES = (
 )
 OUTPUT = ROOT / "output"
 BY_CELL = ("frameworks",)  # suites that write a file a cell
+ON_CARD = ("frameworks", "costs", "growth")  # suites that would take hours without one
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file
 
 
@@ -57,9 +59,9 @@ def run_suite(name, quick=False, folder=None, cells=None):
         If the suite needs a card and there is none.
     """
     environment = describe_environment()
-    cells = import_module(f"helpers.suites.{name}").cells(quick) if cells is None else cells
+    cells = _cells_of(name, quick) if cells is None else cells
     if not cells:
-        raise MeasurementError(f"suite {name!r} measures the card, and there is none; run it on a machine with a GPU")
+        raise MeasurementError(NO_CARD.format(name))
     folder = Path(folder or (OUTPUT / "quick" if quick else RESULTS))
     progress = OUTPUT / f"{name}{'-quick' if quick else ''}.partial.json"
     done = _resume(progress, environment)
@@ -73,6 +75,16 @@ def run_suite(name, quick=False, folder=None, cells=None):
     path = write_results(name, [record for key in cells for record in done[key]], environment, folder)
     progress.unlink(missing_ok=True)
     return path
+
+
+NO_CARD = "suite {!r} measures the card, and there is none; run it on a machine with a GPU, or try --quick"
+
+
+def _cells_of(name, quick):
+    """A suite's own cells."""
+    if name in ON_CARD and not quick and not gpu_available():
+        raise MeasurementError(NO_CARD.format(name))
+    return import_module(f"helpers.suites.{name}").cells(quick)
 
 
 def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
@@ -102,13 +114,13 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
         After the last cell, where one failed.
     """
     environment, started, written, failed = describe_environment(), time.monotonic(), [], []
-    cells = import_module(f"helpers.suites.{name}").cells(quick) if cells is None else cells
+    cells = _cells_of(name, quick) if cells is None else cells
     if unknown := [key for key in only if key not in cells]:
         raise ValueError(f"suite {name!r} has no cell {unknown[0]!r}; it has {', '.join(cells)}")
     folder = Path(folder or (OUTPUT / "quick" if quick else RESULTS))
     for key in only or cells:
         if not only and _is_current(folder / f"{short_name(environment['gpu'])}-{name}-{key}.json", environment):
-            print(f"{name}: {key}: measured before, kept", flush=True)
+            print(f"{name}: {key}: measured before, kept; --only {key} measures it again", flush=True)
         elif time.monotonic() - started > seconds:
             print(f"{name}: {key}: left for the next run", flush=True)
         else:

@@ -93,7 +93,7 @@ def _over_time(base, seconds, accuracies):
     spent = [sum(seconds[: epoch + 1]) for epoch in range(len(seconds))]
     reached = [accuracy >= GOAL for accuracy in accuracies]
     to_goal = spent[reached.index(True)] if any(reached) else spent[-1]
-    print(f"  {accuracies[-1]:.4f} after {spent[-1]:.2f} s", flush=True)
+    print(f"  {accuracies[-1]:.2%} of the test images are right after {spent[-1]:.2f} s", flush=True)
     curve = {"seconds": spent, "curve": accuracies, "goal": GOAL, "reached": any(reached)}
     last = {**base, **_one(accuracies[-1], "share"), "epochs": len(seconds)}
     return [

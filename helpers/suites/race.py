@@ -59,6 +59,7 @@ class Race:
         self.rivals = dict.fromkeys(here[:room])
         self._pool = ThreadPoolExecutor(max(1, len(systems)))
         self._since = time.perf_counter()
+        self._log(f"starting {len(self.rivals)} systems and forms, each in a process of its own; that takes a minute")
         self._lent = {system: self._workers.take(system.name, system.environment) for system in self.rivals}
         made = {
             system: self._pool.submit(_start, worker, system, workload, batch_size, proof_steps, precision)

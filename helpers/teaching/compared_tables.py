@@ -8,9 +8,10 @@ import pandas as pd
 from helpers.drawing.system_lines import OURS, seconds, system_name
 from helpers.drawing.systems_table import systems_table
 from helpers.number_text import show_ratio, show_time
+from helpers.report import say
 from helpers.results import find_records
 from helpers.suites.frameworks import HOST
-from helpers.teaching.verdicts import steps_of, time_of
+from helpers.teaching.verdicts import say_absent, steps_of, time_of
 
 
 def times_table(records):
@@ -31,7 +32,10 @@ def times_table(records):
         return None
     alike = {key: records[0].get(key) for key in ("network", "dataset", "precision", "gpu")}
     absent = find_records(experiment="absent", **alike)
-    return systems_table(records, [record for record in absent if record["suite"].startswith("frameworks")])
+    absent = [record for record in absent if record["suite"].startswith("frameworks")]
+    say_absent(absent)
+    say("Times on the {gpu}, {precision}, {dataset}; a star marks those scaled from a slice ({origin}).", records[0])
+    return systems_table(records, absent)
 
 
 def on_card(records):
@@ -89,7 +93,7 @@ def rate_table(records):
             "one step": show_time(seconds(record) / steps, "s"),
             "images a second": round(steps * record["batch_size"] / seconds(record)),
             "time, ours = 1": show_ratio(record["median"] / ours) if ours else None,
-            "training images": record.get("data", "resident"),
+            "images lie on": "host" if record["system"] in HOST or record.get("data") == "host-fed" else "card",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system, form")
 

@@ -14,7 +14,6 @@ from helpers.suites.frameworks import EXPERIMENT, ORDINARY_AND_BEST, OURS
 from helpers.suites.race import Race
 
 PROVEN = "{name}: the first {steps} losses stay within the bound; they use at most {percent:.0f} % of it."
-ABSENT = "{name} is absent: {reason}."
 LENET5 = {"network": "lenet5", "dataset": "mnist", "rate": PROOF_RATES["lenet5"]}
 
 
@@ -48,7 +47,6 @@ class Comparison:
         self.steps, self.losses, self.absent = len(self.reference), {}, []
         for system, reason in self._race.absent.items():
             self.absent.append({**self._base, "system": system.engine, "form": system.form, "reason": reason})
-            say(ABSENT, name=f"{system.engine}, {system.form}", reason=reason)
 
     def prove(self):
         """Hold the first losses of each system against float64; a sentence for each.
@@ -79,7 +77,7 @@ class Comparison:
         return [rival.record(base, seconds[system], self._images) for system, rival in race.rivals.items()]
 
 
-FRAMEWORKS = ("pytorch", "jax", "keras", "tensorflow")
+FRAMEWORKS = {"pytorch": "PyTorch", "jax": "JAX", "keras": "Keras", "tensorflow": "TensorFlow"}
 # experiment of a record: its column in the table of costs, with the unit
 COSTS = {
     "cold_start": "cold start to the first epoch, s",

@@ -5,21 +5,21 @@ Every sentence follows from the records, whichever way they fall. Must not learn
 
 from helpers.data import PUBLISHED
 from helpers.drawing.system_lines import OURS, seconds, system_name
-from helpers.number_text import show_ratio, show_share, show_time
+from helpers.number_text import show_range, show_ratio, show_share, show_time
 from helpers.report import NOT_MEASURED, say
 from helpers.results import compare, find_records
 from helpers.suites.workloads import CIFAR_SHAPES
 from helpers.teaching.comparison import fastest_framework
 
-NO_PAIR = "No verdict here: it takes ours and one framework at least, on one machine."
+NO_PAIR = "No verdict here: layerwise needs a GPU, and one framework at least must be installed."
 AHEAD = (
     "{network}, batch {batch_size:,}: an epoch takes {own} by ours and {other} by {rival}, the fastest form of a "
-    "framework. Ours is {place} ({least} to {most} from run to run; {origin})."
+    "framework. Ours is {place} ({range} from run to run; {origin})."
 )
 PLACES = {"ahead": "{} as fast", "behind": "behind: it takes {} as long", "level": "level with it: {} as fast"}
 SHORT = (
     "At its fp32 limit the card would do the arithmetic of a step in {least}; ours spends {own} on a step, {rival} "
-    "{other}. So arithmetic does not decide: launches do, and kernels too short to fill the card."
+    "{other}. So arithmetic does not decide: what else a step takes does."
 )
 RATES = (
     "With its arithmetic counted as direct convolutions, ours reaches {own} of the card's fp32 limit, {rival} {other}."
@@ -28,11 +28,12 @@ BEHIND = (
     "The frameworks' libraries choose among many convolution kernels tuned for a card; ours are loops of one design."
 )
 KERNELS = (
-    "The {count} kernels of our step, each measured alone, would take {busy} one after the other, convolutions {share} "
-    "of that; two streams, on which some of them overlap, make {step} of it."
+    "The {count} kernels of our step, each measured alone, take {busy} one after the other ({origin}), convolutions "
+    "{share} of that; a whole step takes {step}: what two streams gain, the gaps between kernels cost."
 )
 PRECISION = (
-    "In {precision} the fastest is {name} with {took}. Ours in fp32 takes {own}, the fastest form in fp32 {other}."
+    "In {precision} the fastest is {name} with {took}: our {own} in fp32 are {ratio} as fast. In fp32 the fastest "
+    "framework takes {other}."
 )
 EQUAL = (
     "After {epochs} epochs each, between {lowest:.2f} and {highest:.2f} % of the test images are right, over {count} "
@@ -42,6 +43,7 @@ STARTS = (
     "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
 )
+ABSENT = "Absent: {names}. {reason}."
 BUSY = 0.1  # of the card's fp32 limit: below it, arithmetic does not decide
 IMAGES = {name: facts.train for name, facts in PUBLISHED.items()} | {CIFAR_SHAPES: PUBLISHED["cifar10"].train}
 IMAGES |= {"CIFAR-10 (recompressed)": IMAGES[CIFAR_SHAPES]}
@@ -88,9 +90,9 @@ def say_verdicts(records, lead=""):
         place, ratios = "ahead" if least > 1 else "level", (each["ratio"], least, most)
         if most < 1:
             place, ratios = "behind", (1 / each["ratio"], 1 / most, 1 / least)
-        ratio, least, most = map(show_ratio, ratios)
         times = {"own": time_of(each), "other": time_of(rival), "rival": system_name(rival)}
-        say(lead + AHEAD, each, **times, place=PLACES[place].format(ratio), least=least, most=most)
+        ahead = {"place": PLACES[place].format(show_ratio(ratios[0])), "range": show_range(*ratios[1:])}
+        say(lead + AHEAD, each, **times, **ahead)
 
 
 def spread(compared):
@@ -138,7 +140,7 @@ def _say_kernels(ours):
         busy = sum(record["median"] for record in kernels)
         share = sum(r["median"] for r in kernels if r["form"].startswith("conv")) / busy
         step, busy = show_time(seconds(ours) / steps_of(ours), "s"), show_time(busy, kernels[0]["unit"])
-        say(KERNELS, step=step, count=len(kernels), busy=busy, share=show_share(share))
+        say(KERNELS, kernels[0], step=step, count=len(kernels), busy=busy, share=show_share(share))
 
 
 def steps_of(record):
@@ -156,7 +158,10 @@ def say_precisions(records):
     for precision, these in found.items():
         if these:
             best, others = fastest_framework(these), {"own": time_of(single), "other": time_of(single["baseline"])}
+            others["ratio"] = show_ratio(seconds(best) / seconds(single))
             say(PRECISION, precision=precision, name=system_name(best), took=time_of(best), **others)
+        else:
+            print(f"In {precision}: {NOT_MEASURED}")
 
 
 def say_equal_epochs(records):
@@ -172,6 +177,22 @@ def say_equal_epochs(records):
         return
     reached = sorted(100 * record["median"] for record in records)
     say(EQUAL, records[0], count=len(records), lowest=reached[0], highest=reached[-1])
+
+
+def say_absent(records):
+    """Which forms are absent, a sentence for each reason.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of experiment "absent": system, form, reason.
+    """
+    reasons = {}
+    for record in records:
+        reasons.setdefault(record["reason"], {}).setdefault(record["system"], {})[record["form"]] = True
+    for reason, systems in reasons.items():
+        names = "; ".join(f"{system} ({', '.join(forms)})" for system, forms in systems.items())
+        say(ABSENT, names=names, reason=reason[0].upper() + reason[1:])
 
 
 def say_starts(records, lead=""):

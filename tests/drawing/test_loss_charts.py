@@ -13,7 +13,7 @@ REFERENCE = np.linspace(2, 1, 50)
 def test_one_curve():
     losses = {("layerwise", "epoch graph"): REFERENCE.copy(), ("loops", "njit, one core"): REFERENCE[:20] * (1 + 1e-6)}
     chart = plot_losses(losses, REFERENCE, "batch 8")
-    assert "2 engines, one curve: no two losses of a step differ by more than 1 part in 1,000,000" in chart.alt
+    assert "2 forms, one curve: no two losses of a step differ by more than 1 part in 1,000,000" in chart.alt
     assert "layerwise, epoch graph; loops, njit, one core" in chart.alt and "batch 8" in chart.alt
     (axes,) = chart.figure.axes
     assert [len(line.get_xdata()) for line in axes.lines] == [50, 20, 50]

@@ -100,7 +100,7 @@ def test_each_record_has_its_own_unit():
 
 def test_absences_are_of_the_same_work():
     absence = {"system": "keras", "form": "fit", "batch_size": 512, "reason": "it is not installed"}
-    assert "it is not installed" in systems_table([BASE], [absence]).loc["keras, fit", "batch 512"]
+    assert systems_table([BASE], [absence]).loc["keras, fit", "one epoch, batch 512"] == "absent"
     with pytest.raises(ValueError, match=r"2 precisions \(bf16, fp32\)"):
         systems_table([BASE], [{**absence, "precision": "bf16"}])
     with pytest.raises(ValueError, match=r"2 precisions \(bf16, fp32\)"):
@@ -109,11 +109,10 @@ def test_absences_are_of_the_same_work():
         systems_table([BASE], [{**absence, "system": "jax", "form": "scan", "batch_size": 128}])
 
 
-def test_every_reason_of_an_absence_is_kept():
+def test_every_absence_is_marked():
     """Also where the row has times at another batch, and in a column of its own where nothing was timed."""
     absence = {"system": "jax", "form": "scan", "batch_size": 2048, "reason": "no memory"}
     records = [BASE, {**BASE, "batch_size": 512, "median": 5.0}]
     table = systems_table(records, [absence, absence, {**absence, "reason": "no card"}, {**absence, "batch_size": 8}])
-    assert list(table.columns) == ["batch 8", "batch 128", "batch 512", "batch 2,048"]
-    assert list(table.loc["jax, scan"]) == ["absent: no memory", "20.0 ms", "5.00 ms", "absent: no memory; no card"]
-    assert absence["reason"] == "no memory", "the caller's records stay as they are"
+    assert list(table.columns) == [f"one epoch, batch {batch}" for batch in ("8", "128", "512", "2,048")]
+    assert list(table.loc["jax, scan"]) == ["absent", "20.0 ms", "5.00 ms", "absent"]

@@ -61,10 +61,12 @@ def test_empty_shells_are_not_attempted(capsys, name):
 @pytest.mark.parametrize(
     "name, answer, message",
     [
-        ("fix", timer(warm=False), "seconds of a step of 1 kernels"),
-        ("fix", timer(wait_after=False), "seconds of a step"),
-        ("fix", lambda device, step, runs: 3.005e-3, "the step ran 0 times; wanted 5 timed runs at least"),
-        ("extend", lambda weights, shape: weights.T, "exercise extend, case 3"),
+        ("fix", timer(warm=False), "a step of 1 kernels takes .* over 1 runs the timer says .*: a compiler or another"),
+        ("fix", timer(wait_after=False), "the clock was read before the device had ended"),
+        ("fix", lambda device, step, runs: 3.005e-3, "the step ran 0 times; wanted 1 timed runs at least"),
+        ("fix", lambda device, step, runs: None, "the timer returns nothing"),
+        ("extend", lambda weights, shape: weights.T, "exercise extend, case 1"),
+        ("beat", lambda names, runs: names * runs, "wanted a list of 7 lists of names"),
         ("beat", lambda names, runs: [names] * runs, "equal rivals differ by"),
         ("beat", lambda names, runs: [names], "wanted 7 rounds with each rival once"),
     ],

@@ -42,7 +42,7 @@ def test_a_sentence_for_each_batch_and_one_without_any(capsys):
     verdicts.say_verdicts([])
     verdicts.say_verdicts([record("jax", "scan", 1.0)])
     text = said(capsys)
-    assert "Not measured on this card yet" in text and "it takes ours and one framework at least" in text
+    assert "Not measured yet" in text and "one framework at least must be installed" in text
 
 
 def test_the_slower_of_the_two_is_a_chart_s_baseline():
@@ -75,8 +75,8 @@ def test_the_kernels_of_our_step_stand_beside_it(capsys, monkeypatch):
     monkeypatch.setattr(verdicts, "find_records", lambda **keys: kernels if keys["gpu"] == "NVIDIA T4" else [])
     verdicts.say_reason(pair(46.8, 100.0, flops=1e9, fp32_flops=1e13))
     text = said(capsys)
-    assert "The 2 kernels of our step, each measured alone, would take 40.0 \u00b5s one after the other" in text
-    assert "convolutions 75\u00a0% of that" in text and "make 100 \u00b5s of it" in text
+    assert "The 2 kernels of our step, each measured alone, take 40.0 \u00b5s one after the other (this run)" in text
+    assert "convolutions 75\u00a0% of that; a whole step takes 100 \u00b5s" in text
     verdicts.say_reason(pair(46.8, 100.0))
     assert said(capsys).startswith("Not measured")
 
@@ -91,10 +91,20 @@ def test_lower_precisions(capsys):
     reduced = [record("jax", "scan", 40.0, precision="tf32"), record("jax", "jit", 30.0, precision="bf16")]
     verdicts.say_precisions([*pair(90, 60), *reduced])
     text = said(capsys)
-    assert "In tf32 the fastest is jax, scan with 40.0 ms. Ours in fp32 takes 90.0 ms, the fastest form in fp32" in text
-    assert "In bf16 the fastest is jax, jit with 30.0 ms." in text
+    assert "In tf32 the fastest is jax, scan with 40.0 ms: our 90.0 ms in fp32 are 1/2.2 as fast. In fp32 the" in text
+    assert "In bf16 the fastest is jax, jit with 30.0 ms:" in text
+    verdicts.say_precisions([*pair(90, 60), reduced[1]])
+    assert "In tf32: Not measured yet" in said(capsys)
     verdicts.say_precisions(pair(90, 60))
     assert "Not measured" in said(capsys)
+
+
+def test_absent_forms_stand_together_by_reason(capsys):
+    forms = [("tensorflow", "XLA"), ("keras", "fit"), ("tensorflow", "eager"), ("tensorflow", "XLA")]
+    verdicts.say_absent([{"system": system, "form": form, "reason": "it is not installed"} for system, form in forms])
+    verdicts.say_absent([{"system": "jax", "form": "scan", "reason": "no memory"}])
+    text = said(capsys)
+    assert text == "Absent: tensorflow (XLA, eager); keras (fit). It is not installed. Absent: jax (scan). No memory. "
 
 
 def test_accuracy_after_equal_epochs(capsys):

@@ -3,10 +3,14 @@
 Knows the suites' rivals; must not learn how an engine computes or what a chart looks like.
 """
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 
 from helpers.device import gpu_available
 from helpers.drawing.system_lines import system_name
+from helpers.engines import make_engine
 from helpers.report import say
 from helpers.startup import card_name
 from helpers.suites.epoch import PROOF_RATES, TINY
@@ -14,6 +18,10 @@ from helpers.suites.frameworks import EXPERIMENT, ORDINARY_AND_BEST, OURS
 from helpers.suites.race import Race
 
 PROVEN = "{name}: the first {steps} losses stay within the bound; they use at most {percent:.0f} % of it."
+MISTAKE = (
+    "A learning rate that is {percent:.0f} % off, with all else equal, leaves the bound at step {step}: its loss is "
+    "{times:,.1f} times as far away as rounding allows."
+)
 LENET5 = {"network": "lenet5", "dataset": "mnist", "rate": PROOF_RATES["lenet5"]}
 
 
@@ -61,6 +69,26 @@ class Comparison:
             key = system.engine, system.form
             self.losses[key] = rival.losses
             say(PROVEN, name=", ".join(key), steps=rival.proof_steps, percent=100 * rival.share)
+
+    def say_mistake(self, factor=1.01):
+        """Say how soon NumPy leaves the bound when its learning rate is off by `factor`.
+
+        Raises
+        ------
+        AssertionError
+            If it does not: then the bound would prove nothing.
+        """
+        work = self._race.work
+        wrong = replace(work.optimizer, learning_rate=factor * work.optimizer.learning_rate)
+        engine = make_engine("vectorized", work.network, wrong, self.batch_size, processes=1)
+        engine.load(work.dataset)
+        shares = np.abs(engine.train(0, 1, self.steps)[0] - self.reference) / self.bound
+        outside = np.flatnonzero(shares > 1)
+        if not len(outside):
+            raise AssertionError(
+                f"a learning rate off by the factor {factor} stays within the bound: it proves nothing"
+            )
+        say(MISTAKE, percent=100 * abs(factor - 1), step=outside[0] + 1, times=shares[outside[0]])
 
     def race(self):
         """Let all systems take turns at an epoch, prove them again and end their processes.

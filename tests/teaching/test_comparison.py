@@ -33,6 +33,14 @@ def test_those_who_are_here_prove_and_race(capsys, no_card):
     assert record["median"] > 0 and record["unit"] == "ms" and not record["scaled"] and record["network"] == "tiny"
 
 
+def test_a_small_mistake_leaves_the_bound(capsys, no_card):
+    comparison = Comparison(8, steps=8, runs=2, systems=SYSTEMS[:1])
+    comparison.say_mistake()
+    assert "A learning rate that is 1 % off, with all else equal, leaves the bound at step" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match="learning rate 1.0 times as high stays within the bound: it proves nothing"):
+        comparison.say_mistake(1.0)
+
+
 def test_a_wrong_loss_stops_the_comparison(no_card, monkeypatch):
     reference = np.arange(8.0)
     monkeypatch.setattr("helpers.suites.race.oracle", lambda *_: (reference, np.full(8, 1e-3)))

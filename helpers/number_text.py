@@ -23,7 +23,9 @@ def _digits(value):
 
 
 def show_ratio(ratio):
-    """A ratio with its cross; small ones with a digit more, those below 1 as a fraction."""
+    """A ratio with its cross; small ones with a digit more, those next to 1 with two, those below as a fraction."""
+    if 0.95 <= ratio < 1.05 and f"{ratio:.2f}" != "1.00":
+        return f"{ratio:.2f}\u00d7"
     if ratio < 0.95:
         return f"1/{show_ratio(1 / ratio)}"[:-1]
     return f"{ratio:,.0f}\u00d7" if ratio >= 19.5 else f"{ratio:.1f}\u00d7"

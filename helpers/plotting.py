@@ -67,8 +67,10 @@ def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None, ti
         text = "baseline" if record is base else show_ratio(ratio)
         label_bar(axes, max(fastest, 1), row, text, show_time(record["median"], record["unit"]))
     low, high = min(*ratios, 1) / 1.5, max(base["median"] / min(r["min"] for r in records), 1)
-    axes.set_xlim(low, high * (high / low) ** 0.34)
-    axes.set_xticks([10.0**power for power in range(int(np.ceil(np.log10(low))), int(np.ceil(np.log10(high))) + 1)])
+    span = (high / low) ** 1.34  # room for the labels
+    axes.set_xlim(low, low * span)
+    last = np.log10(low * span**0.95)  # a tick at the very edge would have its label cut
+    axes.set_xticks([10.0**power for power in range(int(np.ceil(np.log10(low))), int(last) + 1) if power <= last])
     axes.axvline(1, color=INK, lw=1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"1/{1 / v:,.0f}" if v < 1 else f"{v:,.0f}\u00d7"))
     axes.xaxis.set_minor_locator(NullLocator())

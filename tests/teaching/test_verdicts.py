@@ -26,7 +26,7 @@ def said(capsys):
     [
         (25.0, "Ours is 4.0\u00d7 as fast (3.6\u00d7 to 4.4\u00d7 from run to run; benchmark suite, 2026-01-02)."),
         (200.0, "Ours is behind: it takes 2.0\u00d7 as long (1.8\u00d7 to 2.2\u00d7 from run to run;"),
-        (98.0, "Ours is level with it: 1.0\u00d7 as fast (1/1.1 to 1.1\u00d7 from run to run;"),
+        (98.0, "Ours is level with it: 1.02\u00d7 as fast (1/1.1 to 1.1\u00d7 from run to run;"),
     ],
 )
 def test_ahead_behind_or_level(capsys, ours, place):

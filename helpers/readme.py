@@ -6,12 +6,21 @@ Knows records and README's markers; must not learn how anything is measured.
 import re
 
 from helpers.atomic import write_atomically
-from helpers.drawing.system_lines import system_name
+from helpers.drawing.system_lines import system_name, time_of
 from helpers.number_text import show_range, show_ratio, show_time
 from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
-from helpers.results import CIFAR_IMAGES, ROOT, compare, compared_records, find_record, find_records, read_results
+from helpers.results import (
+    CIFAR_IMAGES,
+    ROOT,
+    compare,
+    compared_records,
+    find_record,
+    find_records,
+    ratio_spread,
+    read_results,
+)
 from helpers.teaching.comparison import FRAMEWORKS
-from helpers.teaching.verdicts import spread, time_of, verdict
+from helpers.teaching.verdicts import verdict
 
 OURS = "layerwise"
 COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of README's comparison
@@ -76,7 +85,7 @@ def framework_sentences(records=None):
             here = {record["system"] for record in forms}
             *others, last = (name for system, name in FRAMEWORKS.items() if system in here)
             values = {"own": time_of(pair), "other": time_of(rival), "rival": system_name(rival), "count": len(forms)}
-            values |= {"ratio": show_ratio(pair["ratio"]), "range": show_range(*spread(pair))}
+            values |= {"ratio": show_ratio(pair["ratio"]), "range": show_range(*ratio_spread(pair))}
             values["names"] = f"{', '.join(others)} and {last}" if others else last
             said.append(sentence(AGAINST, pair, **values))
     return said

@@ -5,7 +5,7 @@ Knows records; must not learn how anything is measured or which sentences a page
 
 import textwrap
 
-from helpers.results import environment_of, find_record, find_records
+from helpers.results import environment_of, find_record, find_records, ratio_spread
 
 LINE = 110  # characters
 OWN_RUN = "comparison"  # the suite of a file that a reader's notebook wrote
@@ -58,7 +58,7 @@ def added(record):
         return {}
     baseline, spread = record.get("baseline"), {}
     if baseline and all("min" in each and "max" in each for each in (record, baseline)):
-        spread = {"least": baseline["min"] / record["max"], "most": baseline["max"] / record["min"]}
+        spread = dict(zip(("least", "most"), ratio_spread(record)))
     return {"origin": origin(record), **spread}
 
 

@@ -206,6 +206,12 @@ def compare(baseline, record):
     return {**record, "baseline": baseline, "ratio": baseline["median"] / record["median"]}
 
 
+def ratio_spread(compared):
+    """(least, most) of a comparison's ratio over single runs: fastest baseline to slowest record, and the reverse."""
+    baseline = compared["baseline"]
+    return baseline["min"] / compared["max"], baseline["max"] / compared["min"]
+
+
 def stale_files(folder=RESULTS):
     """Names of measurement files with a system whose code is not today's."""
     today, stale = measured_digests(), []

@@ -59,6 +59,11 @@ def seconds(record):
     return record["median"] * UNIT_SECONDS[record["unit"]]
 
 
+def time_of(record):
+    """A record's median as text; a star marks one that is scaled from a slice."""
+    return show_time(record["median"], record["unit"]) + (" *" if record.get("scaled") else "")
+
+
 def refuse_mixtures(records, place, free=()):
     """Raise ValueError where records would merge into one line or cell although they were measured differently.
 

@@ -5,8 +5,7 @@ Knows measurement records; must not learn how anything is measured.
 
 import pandas as pd
 
-from helpers.drawing.system_lines import CONDITIONS, refuse_mixtures, seconds, system_name
-from helpers.number_text import show_time
+from helpers.drawing.system_lines import CONDITIONS, refuse_mixtures, seconds, system_name, time_of
 
 
 def systems_table(records, absent=()):
@@ -29,8 +28,7 @@ def systems_table(records, absent=()):
     rows, order = {}, {}
     for record in records:
         name, batch = system_name(record), record["batch_size"]
-        time = show_time(record["median"], record["unit"]) + (" *" if record.get("scaled") else "")
-        rows.setdefault(name, {})[_column(batch)] = time
+        rows.setdefault(name, {})[_column(batch)] = time_of(record)
         order[name] = max(order.get(name, (0, 0.0)), (batch, seconds(record)))
     for record in missing:
         rows.setdefault(system_name(record), {})[_column(record["batch_size"])] = "absent"

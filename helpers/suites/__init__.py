@@ -31,6 +31,7 @@ SUITES = (
 OUTPUT = ROOT / "output"
 BY_CELL = ("frameworks",)  # suites that write a file a cell
 ON_CARD = ("frameworks", "costs", "growth")  # suites that would take hours without one
+NO_CARD = "suite {!r} measures the card, and there is none; run it on a machine with a GPU, or try --quick"
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file
 
 
@@ -75,9 +76,6 @@ def run_suite(name, quick=False, folder=None, cells=None):
     path = write_results(name, [record for key in cells for record in done[key]], environment, folder)
     progress.unlink(missing_ok=True)
     return path
-
-
-NO_CARD = "suite {!r} measures the card, and there is none; run it on a machine with a GPU, or try --quick"
 
 
 def _cells_of(name, quick):

@@ -44,6 +44,8 @@ class Race:
         The others, with the reason.
     references : dict of int to (ndarray, ndarray)
         By batch: the first losses in float64, and how far rounding may take them away.
+    named : dict
+        What every record of it says: network, dataset, batch_size, precision.
     """
 
     def __init__(
@@ -60,6 +62,17 @@ class Race:
         self._pool = ThreadPoolExecutor(max(1, len(systems)))
         self._since = time.perf_counter()
         self._log(f"starting {len(self.rivals)} systems and forms, each in a process of its own; that takes a minute")
+        named = {"network": self.work.network.name, "dataset": self.work.label}
+        self.named = {**named, "batch_size": batch_size, "precision": precision}
+        try:
+            self._settle(self._make(workload, proof_steps))
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self, workload, proof_steps):
+        """{System: future of its Rival} of all, once they are made."""
+        batch_size, precision = self.named["batch_size"], self.named["precision"]
         self._lent = {system: self._workers.take(system.name, system.environment) for system in self.rivals}
         made = {
             system: self._pool.submit(_start, worker, system, workload, batch_size, proof_steps, precision)
@@ -72,7 +85,7 @@ class Race:
         }
         wait(made.values())
         self._part("made")
-        self._settle(made)
+        return made
 
     def _settle(self, made):
         """Keep those that could be made; a framework that fails before it could prove anything is absent."""
@@ -87,12 +100,8 @@ class Race:
                 self._leave_out(system, str(reason))
             except WorkerError as error:
                 if not system.framework:
-                    self.close()
                     raise
                 self._leave_out(system, f"it fails here: {str(error).splitlines()[0]}")
-            except BaseException:
-                self.close()
-                raise
         self._part("settled")
 
     def _leave_out(self, system, reason):
@@ -132,6 +141,13 @@ class Race:
         seconds = interleave({system: rival.turn for system, rival in self.rivals.items()}, turns)
         self._part("raced")
         return seconds
+
+    def records(self, seconds, experiment):
+        """Records of an epoch's time, from the `seconds` of the turns."""
+        batch_size = self.named["batch_size"]
+        images = len(self.work.dataset.train_labels) // batch_size * batch_size
+        base = {"experiment": experiment, **self.named}
+        return [rival.record(base, seconds[system], images) for system, rival in self.rivals.items()]
 
     def _part(self, name):
         now = time.perf_counter()
@@ -177,13 +193,7 @@ def measure(
         race.prove()
         seconds = race.run(runs)
         race.prove()
-    work = race.work
-    named = {"network": work.network.name, "dataset": work.label, "batch_size": batch_size, "precision": precision}
-    images = len(work.dataset.train_labels) // batch_size * batch_size
-    records = [
-        rival.record({"experiment": experiment, **named}, seconds[system], images)
-        for system, rival in race.rivals.items()
-    ]
+    records = race.records(seconds, experiment)
     for record in records:
         _print(f"{record['system']} ({record['form']}): {record['median']:.1f} ms")
-    return records + [absence(named, system, reason) for system, reason in race.absent.items() if system.framework]
+    return records + [absence(race.named, system, reason) for system, reason in race.absent.items() if system.framework]

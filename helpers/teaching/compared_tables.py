@@ -5,13 +5,13 @@ Must not learn how anything was measured or what a chart looks like.
 
 import pandas as pd
 
-from helpers.drawing.system_lines import OURS, seconds, system_name
+from helpers.drawing.system_lines import OURS, seconds, system_name, time_of
 from helpers.drawing.systems_table import systems_table
 from helpers.number_text import show_ratio, show_time
 from helpers.report import say
 from helpers.results import find_records
 from helpers.suites.frameworks import HOST
-from helpers.teaching.verdicts import say_absent, steps_of, time_of
+from helpers.teaching.verdicts import say_absent, steps_of
 
 
 def times_table(records):
@@ -120,8 +120,7 @@ def precision_table(records):
         if system_name(record) in reduced or record["system"] in OURS:
             rows.setdefault(system_name(record), {})[record["precision"]] = time_of(record)
     columns = [p for p in ("fp32", "tf32", "bf16") if any(p in row for row in rows.values())]
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return frame.astype(object).where(frame.notna(), None).rename_axis("system, form")
+    return _with_gaps(rows, columns)
 
 
 def memory_table(records):
@@ -168,5 +167,10 @@ def side_by_side(own, committed):
             named = f"{whose}, {record.get('gpu') or 'no GPU'}, {record.get('date', 'today')}"
             columns[named] = None
             rows.setdefault(system_name(record), {})[named] = time_of(record)
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
+    return _with_gaps(rows, list(columns))
+
+
+def _with_gaps(rows, columns):
+    """A table of {system and form: {column: text}}; what a row lacks is None."""
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.astype(object).where(frame.notna(), None).rename_axis("system, form")

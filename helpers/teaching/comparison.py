@@ -47,14 +47,10 @@ class Comparison:
     def __init__(self, batch_size=128, steps=100, runs=7, systems=OURS + ORDINARY_AND_BEST):
         self.workload, self.batch_size, self.runs = LENET5 if gpu_available() else TINY, batch_size, runs
         self._race = Race(self.workload, systems, batch_size, steps)
-        work = self._race.work
-        self._base = {"network": work.network.name, "dataset": work.label, "batch_size": batch_size}
-        self._base["precision"] = "fp32"
-        self._images = len(work.dataset.train_labels) // batch_size * batch_size
         self.reference, self.bound = self._race.references[batch_size]
         self.steps, self.losses, self.absent = len(self.reference), {}, []
         for system, reason in self._race.absent.items():
-            self.absent.append({**self._base, "system": system.engine, "form": system.form, "reason": reason})
+            self.absent.append({**self._race.named, "system": system.engine, "form": system.form, "reason": reason})
 
     def prove(self):
         """Hold the first losses of each system against float64; a sentence for each.
@@ -101,8 +97,7 @@ class Comparison:
         with self._race as race:
             seconds = race.run(self.runs)
             race.prove()
-        base = {"experiment": EXPERIMENT, "gpu": card_name(), **self._base}
-        return [rival.record(base, seconds[system], self._images) for system, rival in race.rivals.items()]
+        return [{**record, "gpu": card_name()} for record in race.records(seconds, EXPERIMENT)]
 
 
 FRAMEWORKS = {"pytorch": "PyTorch", "jax": "JAX", "keras": "Keras", "tensorflow": "TensorFlow"}

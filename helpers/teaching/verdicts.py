@@ -4,10 +4,10 @@ Every sentence follows from the records, whichever way they fall. Must not learn
 """
 
 from helpers.data import PUBLISHED
-from helpers.drawing.system_lines import OURS, seconds, system_name
+from helpers.drawing.system_lines import OURS, seconds, system_name, time_of
 from helpers.number_text import show_range, show_ratio, show_share, show_time
 from helpers.report import NOT_MEASURED, say
-from helpers.results import compare, find_records
+from helpers.results import compare, find_records, ratio_spread
 from helpers.suites.workloads import CIFAR_SHAPES
 from helpers.teaching.comparison import fastest_framework
 
@@ -86,24 +86,13 @@ def say_verdicts(records, lead=""):
     if not any(found):
         print(lead + (NO_PAIR if records else NOT_MEASURED))
     for each in filter(None, found):
-        rival, least, most = each["baseline"], *spread(each)
+        rival, least, most = each["baseline"], *ratio_spread(each)
         place, ratios = "ahead" if least > 1 else "level", (each["ratio"], least, most)
         if most < 1:
             place, ratios = "behind", (1 / each["ratio"], 1 / most, 1 / least)
         times = {"own": time_of(each), "other": time_of(rival), "rival": system_name(rival)}
         ahead = {"place": PLACES[place].format(show_ratio(ratios[0])), "range": show_range(*ratios[1:])}
         say(lead + AHEAD, each, **times, **ahead)
-
-
-def spread(compared):
-    """Least and most of a comparison's ratio over single runs."""
-    baseline = compared["baseline"]
-    return baseline["min"] / compared["max"], baseline["max"] / compared["min"]
-
-
-def time_of(record):
-    """A record's median as text; a star marks one that is scaled from a slice."""
-    return show_time(record["median"], record["unit"]) + (" *" if record.get("scaled") else "")
 
 
 def say_reason(records):

@@ -33,7 +33,7 @@ class FrameworkEngine(Engine):
     """
 
     forms: tuple[str, ...]
-    packages: tuple[str, ...]  # what to import, then what to install where that fails
+    package: str  # what to import, and to install where that fails
     environment: dict = {}  # variables that the framework reads when it is imported, unless they are set already
 
     def __init__(self, network, optimizer, batch_size=128, precision="fp32", seed=0, form=None):
@@ -43,7 +43,7 @@ class FrameworkEngine(Engine):
             raise ValueError(f"form is {form!r}; engine {self.name!r} offers {', '.join(map(repr, self.forms))}")
         for variable, value in self.environment.items():
             os.environ.setdefault(variable, value)
-        self._framework = import_framework(self.name, *self.packages)
+        self._framework = import_framework(self.name, self.package)
         self._program = lower(network)
         self._epoch, self._order = 0, (None, None)
 
@@ -145,14 +145,18 @@ class FrameworkEngine(Engine):
         """Take over both, in the form of `_read_slots`."""
 
 
-def import_framework(engine, package, install=None):
-    """The module `package`, or an ImportError that says which engine needs it and what to do."""
+def import_framework(engine, package):
+    """The module `package`, or an ImportError that says which engine needs what and what to do.
+
+    What is missing may be another package that this one imports, as Keras imports its backend.
+    """
     try:
         return import_module(package)
     except ImportError as error:
+        missing = (error.name or package).partition(".")[0]
         raise ImportError(
-            f"engine {engine!r} needs {package}, which cannot be imported here ({error}); "
-            f"install it with: pip install {install or package}"
+            f"engine {engine!r} needs {missing}, which cannot be imported here ({error}); "
+            f"install it with: pip install {missing}"
         ) from None
 
 

@@ -35,7 +35,7 @@ class KerasEngine(FrameworkEngine):
     """
 
     name = "keras"
-    packages = ("keras",)
+    package = "keras"
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     forms = ("fit", "fit, best settings")

@@ -34,7 +34,7 @@ class PyTorchEngine(FrameworkEngine):
     """
 
     name = "pytorch"
-    packages = ("torch",)
+    package = "torch"
     precisions = ("fp32", "tf32", "bf16")
     forms = ("eager", "compile", "epoch graph", "compile + epoch graph")
 

@@ -27,7 +27,7 @@ class TensorFlowEngine(FrameworkEngine):
     """
 
     name = "tensorflow"
-    packages = ("tensorflow",)
+    package = "tensorflow"
     environment = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "2"}  # rivals share the card
     precisions = ("fp32", "tf32", "bf16")
     forms = ("eager", "function", "XLA", "epoch function")

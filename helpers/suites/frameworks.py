@@ -33,6 +33,8 @@ def _keras(form, backend):
 
 
 LAST = {"channels_last": True}
+# XLA then records convolutions and the scan's loop into graphs too; a jaxlib that lacks a name of these ends its process
+COMMAND_BUFFERS = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+CONVOLUTION,+WHILE,+CONDITIONAL"}
 OURS = tuple(system for system in SYSTEMS if system.form in ("njit, one core", "BLAS, all cores", "epoch graph"))
 ORDINARY_AND_BEST = (
     _framework("pytorch", "eager"),
@@ -40,6 +42,7 @@ ORDINARY_AND_BEST = (
     _framework("pytorch", "compile + epoch graph"),
     _framework("jax", "jit"),
     _framework("jax", "scan"),
+    _framework("jax", "scan", named="scan, command buffers", environment=COMMAND_BUFFERS),
     _keras("fit", "jax"),
     _keras("fit, best settings", "jax"),
     _framework("tensorflow", "eager"),

@@ -24,7 +24,7 @@ VALUES = {
     "samples": (1_600, 12_800, 25_600),
 }
 PROOF_STEPS, RATE = 2, 1e-4
-BEST = {("pytorch", "epoch graph"), ("jax", "scan")}
+BEST = {("pytorch", "epoch graph"), ("jax", "scan, command buffers")}
 SYSTEMS = (
     *(system for system in OURS if system.engine != "loops"),
     *(system for system in ORDINARY_AND_BEST if (system.engine, system.form) in BEST),

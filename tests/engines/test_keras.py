@@ -78,5 +78,14 @@ def test_an_unknown_backend_and_a_missing_keras_are_named(monkeypatch):
         make_engine("keras", TINY, OPTIMIZER, 16)
 
 
+def test_a_missing_backend_is_named_and_not_keras(monkeypatch, tmp_path):
+    (tmp_path / "keras.py").write_text("import a_backend.that_is_missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(ImportError, match="engine 'keras' needs a_backend, which .*; install it with: pip install a_b"):
+        make_engine("keras", TINY, OPTIMIZER, 16)
+
+
 if __name__ == "__main__":
     check_backend(os.environ["KERAS_BACKEND"])

@@ -33,7 +33,7 @@ def _keras(form, backend):
 
 
 LAST = {"channels_last": True}
-# XLA then records convolutions and the scan's loop into graphs too; a jaxlib that lacks a name of these ends its process
+# XLA then records convolutions and the scan's loop as graphs too; a jaxlib that lacks one of the names ends its process
 COMMAND_BUFFERS = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+CONVOLUTION,+WHILE,+CONDITIONAL"}
 OURS = tuple(system for system in SYSTEMS if system.form in ("njit, one core", "BLAS, all cores", "epoch graph"))
 ORDINARY_AND_BEST = (

@@ -12,7 +12,8 @@ from helpers.rounding import perturbed_operations, rounded_operations
 
 MARGIN = 4.0
 # runs that stand for fast fp32 algorithms, and how far these leave an operand off: 16 units in float32's last place
-PERTURBED_RUNS, OPERAND_ERROR = 8, 2.0**-20
+MOST_PERTURBED, LEAST_PERTURBED, OPERAND_ERROR = 32, 8, 2.0**-20
+PERTURBED_WORK = 1e12  # floating-point operations of all these runs together, where that allows more than the least
 WORTH_FORKING = 1e9  # floating-point operations of a run: below, it takes less time than a process to start
 
 
@@ -26,7 +27,8 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
     A float32 activation whose exact value is within rounding of 0, or of its neighbour in a pooling window, can take
     the other branch; from that step on the gradients differ by far more than rounding, in the runs here as in the
     engine under test, and at different steps. On MNIST the background's value is shared by most of an image: when it
-    passes 0, all of it changes its branch at once. The chance grows with activations times steps: keep both small.
+    passes 0, all of it changes its branch at once. The chance grows with steps: keep them few. An engine may do so
+    before any of the runs does, which is the less likely the more runs there are.
 
     Parameters
     ----------
@@ -39,8 +41,8 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
     fast_algorithms : bool
         The engine under test may compute float32 products by a library's fast algorithms, which transform operands and
         so err more than direct sums (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016):
-        `PERTURBED_RUNS` more runs have operands that are off by up to `OPERAND_ERROR`, at random. TF32 is off by 512
-        times as much and stays outside.
+        up to `MOST_PERTURBED` more runs have operands that are off by up to `OPERAND_ERROR`, at random. TF32 is off by
+        512 times as much and stays outside.
 
     Returns
     -------
@@ -49,8 +51,10 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
     bound : ndarray, float64, shape (steps,)
     """
     runs = [("fp64", False, None), ("fp32", False, None), ("fp32", True, None)]
+    work = network.training_flops * batch_size * steps
     if fast_algorithms and precision == "fp32":
-        runs += [("fp32", bool(number % 2), number) for number in range(PERTURBED_RUNS)]
+        count = int(min(max(PERTURBED_WORK / work, LEAST_PERTURBED), MOST_PERTURBED))
+        runs += [("fp32", bool(number % 2), number) for number in range(count)]
 
     def losses(run):
         arithmetic, reverse, number = run
@@ -62,7 +66,7 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
         engine.load(dataset)
         return engine.train(0, 1, steps)[0]
 
-    if network.training_flops * batch_size * steps > WORTH_FORKING:
+    if work > WORTH_FORKING:
         reference, *rounded = _at_once(losses, runs, _step_bytes(network, batch_size))
     else:
         reference, *rounded = map(losses, runs)

@@ -12,8 +12,11 @@ from helpers.rounding import perturbed_operations, rounded_operations
 
 MARGIN = 4.0
 # runs that stand for fast fp32 algorithms, and how far these leave an operand off: 16 units in float32's last place
-MOST_PERTURBED, LEAST_PERTURBED, OPERAND_ERROR = 32, 8, 2.0**-20
-PERTURBED_WORK = 1e12  # floating-point operations of all these runs together, where that allows more than the least
+PERTURBED_RUNS, OPERAND_ERROR = 8, 2.0**-20
+# runs that show where an activation may take the other branch; left out where one does more operations than that: in
+# such a network a single activation counts little
+BRANCHING_RUNS, BRANCHING_ERROR, BRANCHING_WORK = 8, 2.0**-18, 5e10
+BRANCHED = MARGIN * BRANCHING_ERROR / OPERAND_ERROR  # times a perturbed run's gap: more than the error explains
 WORTH_FORKING = 1e9  # floating-point operations of a run: below, it takes less time than a process to start
 
 
@@ -26,9 +29,8 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
 
     A float32 activation whose exact value is within rounding of 0, or of its neighbour in a pooling window, can take
     the other branch; from that step on the gradients differ by far more than rounding, in the runs here as in the
-    engine under test, and at different steps. On MNIST the background's value is shared by most of an image: when it
-    passes 0, all of it changes its branch at once. The chance grows with steps: keep them few. An engine may do so
-    before any of the runs does, which is the less likely the more runs there are.
+    engine under test. On MNIST the background's value is shared by most of an image: when it passes 0, all of it
+    changes its branch at once. Such steps are the same for all, but whoever rounds a little more gets there first.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
     fast_algorithms : bool
         The engine under test may compute float32 products by a library's fast algorithms, which transform operands and
         so err more than direct sums (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016):
-        up to `MOST_PERTURBED` more runs have operands that are off by up to `OPERAND_ERROR`, at random. TF32 is off by
-        512 times as much and stays outside.
+        `PERTURBED_RUNS` more runs have operands that are off by up to `OPERAND_ERROR`, at random. TF32 is off by 512
+        times as much and stays outside. `BRANCHING_RUNS` more, with `BRANCHING_ERROR`, count from where they branch.
 
     Returns
     -------
@@ -50,17 +52,18 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
         Losses in float64.
     bound : ndarray, float64, shape (steps,)
     """
-    runs = [("fp64", False, None), ("fp32", False, None), ("fp32", True, None)]
+    runs = [("fp64", False, 0.0, 0), ("fp32", False, 0.0, 0), ("fp32", True, 0.0, 0)]
     work = network.training_flops * batch_size * steps
     if fast_algorithms and precision == "fp32":
-        count = int(min(max(PERTURBED_WORK / work, LEAST_PERTURBED), MOST_PERTURBED))
-        runs += [("fp32", bool(number % 2), number) for number in range(count)]
+        runs += [("fp32", bool(number % 2), OPERAND_ERROR, number) for number in range(PERTURBED_RUNS)]
+        if work < BRANCHING_WORK:
+            runs += [("fp32", bool(number % 2), BRANCHING_ERROR, number) for number in range(BRANCHING_RUNS)]
 
     def losses(run):
-        arithmetic, reverse, number = run
+        arithmetic, reverse, error, number = run
         engine = VectorizedEngine(network, optimizer, batch_size, arithmetic, seed, processes=1, reverse=reverse)
-        if number is not None:
-            engine.operations = perturbed_operations(engine.operations, OPERAND_ERROR, np.random.default_rng(number))
+        if error:
+            engine.operations = perturbed_operations(engine.operations, error, np.random.default_rng(number))
         elif arithmetic == "fp32" and precision != "fp32":
             engine.operations = rounded_operations(engine.operations, precision)
         engine.load(dataset)
@@ -70,8 +73,28 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
         reference, *rounded = _at_once(losses, runs, _step_bytes(network, batch_size))
     else:
         reference, *rounded = map(losses, runs)
-    gap = np.maximum.accumulate(np.max(np.abs(np.array(rounded) - reference), axis=0))
+    gaps, coarse = np.abs(np.array(rounded) - reference), np.array([run[2] == BRANCHING_ERROR for run in runs[1:]])
+    gap = largest_gap(gaps[~coarse], gaps[coarse])
     return reference, MARGIN * gap + np.spacing(np.abs(reference).astype(np.float32))
+
+
+def largest_gap(gaps, coarse):
+    """Largest gap up to each step.
+
+    Parameters
+    ----------
+    gaps : ndarray, shape (runs, steps)
+        Of runs as exact as the engine under test may be.
+    coarse : ndarray, shape (other runs, steps)
+        Of less exact ones: each counts from the step on where its gap is more than its error explains.
+
+    Returns
+    -------
+    ndarray, shape (steps,)
+    """
+    largest = np.maximum.accumulate(gaps.max(axis=0))
+    branched = np.logical_or.accumulate(coarse > BRANCHED * largest, axis=1)
+    return np.maximum.accumulate(np.maximum(largest, np.where(branched, coarse, 0.0).max(axis=0, initial=0.0)))
 
 
 def _step_bytes(network, batch_size):

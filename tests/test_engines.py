@@ -5,7 +5,7 @@ import pytest
 from toy_data import ToyDataset
 
 from helpers import reference
-from helpers.agreement import agreement_bound, check_agreement
+from helpers.agreement import BRANCHED, agreement_bound, check_agreement, largest_gap
 from helpers.architectures import tiny
 from helpers.engines import make_engine
 from helpers.initialization import initial_parameters
@@ -74,6 +74,16 @@ def test_nan_does_not_agree(bound):
         check_agreement(np.where(np.arange(20) == 3, np.nan, bound[0]), *bound)
     with pytest.raises(AssertionError, match=r"gave losses of shape \(19,\); expected \(20,\)"):
         check_agreement(bound[0][1:], *bound)
+
+
+def test_a_coarse_run_counts_from_the_step_on_where_it_branches():
+    gaps = np.array([[1.0, 1.0, 3.0, 1.0, 1.0], [2.0, 1.0, 1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(largest_gap(gaps, np.empty((0, 5))), [2, 2, 3, 3, 3])
+    linear = np.full((1, 5), 2 * BRANCHED)
+    np.testing.assert_array_equal(largest_gap(gaps, linear), [2, 2, 3, 3, 3])
+    branching = np.array([[1.0, 3 * BRANCHED, 5.0, 7.0, 4 * BRANCHED]])
+    wanted = [2, 3 * BRANCHED, 3 * BRANCHED, 3 * BRANCHED, 4 * BRANCHED]
+    np.testing.assert_array_equal(largest_gap(gaps, np.concatenate([linear, branching])), wanted)
 
 
 @pytest.mark.parametrize("name, options", [("vectorized", {"processes": 2}), ("loops", {})])

@@ -24,6 +24,7 @@ from helpers.network import Network
 
 AVERAGES, UNEVEN = "averages over real cells", "three axes"
 VALID = ("valid",) * 3
+# as many filters as let no activation take the other branch within the steps: TensorFlow meets that at 3
 CUBES = Network((4, 6, 5, 2), [Conv(4, (2, 3, 2), (1, 1, 1), VALID), Pool("max", (1, 2, 2), (1, 2, 2), VALID),
                                Flatten(), Dense(3)])  # fmt: skip
 

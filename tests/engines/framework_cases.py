@@ -1,5 +1,7 @@
 """What every framework engine must do, as cases that the tests of each engine share."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from toy_data import ToyDataset
@@ -50,10 +52,16 @@ def trained(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **options
     return engine, engine.train(0, 1, STEPS)[0]
 
 
+@cache
+def bound_of(network, optimizer, precision):
+    """`agreement_bound` of the first steps, once for all forms that train the same."""
+    return agreement_bound(network, optimizer, dataset_for(network), BATCH, 0, STEPS, precision, True)
+
+
 def check_losses(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **options):
     """Raises where one of the first losses leaves the rounding bound around float64's; also checks the parameters."""
     engine, losses = trained(name, network, optimizer, precision, **options)
-    bound = agreement_bound(network, optimizer, dataset_for(network), BATCH, 0, STEPS, precision, True)
+    bound = bound_of(network, optimizer, precision)
     check_agreement(losses, *bound, f"{name} {options}")
     oracle = make_engine("vectorized", network, optimizer, BATCH, "fp64", processes=1)
     oracle.load(dataset_for(network))
@@ -66,7 +74,7 @@ def check_losses(name, network=TINY, optimizer=OPTIMIZER, precision="fp32", **op
 def check_bf16(name, **options):
     """Losses within the bound of rounded operands, and outside of float32's: it is no float32 in disguise."""
     check_losses(name, precision="bf16", **options)
-    bound = agreement_bound(TINY, OPTIMIZER, dataset_for(TINY), BATCH, 0, STEPS, "fp32", True)
+    bound = bound_of(TINY, OPTIMIZER, "fp32")
     with pytest.raises(AssertionError, match=f"{name} disagrees at step"):
         check_agreement(trained(name, precision="bf16", **options)[1], *bound, name)
 

@@ -42,18 +42,20 @@ def convolution_without_padding(x, w, b, stride, padding):
 
 @numba.njit
 def sparse_weight_gradient(x, d_pool, winner, taps):
-    dw = np.zeros((taps, taps, x.shape[3], d_pool.shape[3]))
+    """Filter by filter: a filter's sums and an image's row under it are contiguous, whatever the processor."""
+    images, height, width, channels = x.shape
+    rows, span = x.reshape(images, height, width * channels), taps * channels
+    sums = np.zeros((d_pool.shape[3], taps, span))
     for n in range(d_pool.shape[0]):
         for h in range(d_pool.shape[1]):
             for v in range(d_pool.shape[2]):
                 for k in range(d_pool.shape[3]):
-                    value = d_pool[n, h, v, k]
-                    top, left = 2 * h + winner[n, h, v, k] // 2, 2 * v + winner[n, h, v, k] % 2
+                    value, place = d_pool[n, h, v, k], winner[n, h, v, k]
+                    top, left = 2 * h + place // 2, (2 * v + place % 2) * channels
                     for r in range(taps):
-                        for s in range(taps):
-                            for c in range(x.shape[3]):
-                                dw[r, s, c, k] += value * x[n, top + r, left + s, c]
-    return dw
+                        for i in range(span):
+                            sums[k, r, i] += value * rows[n, top + r, left + i]
+    return sums.reshape(-1, taps, taps, channels).transpose(1, 2, 3, 0)
 
 
 def transposed_weight_gradient(x, d_pool, winner, taps):

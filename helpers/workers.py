@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -85,10 +86,18 @@ class Worker:
 
 
 class Workers:
-    """Live processes by name; one that is given back serves the next who asks for its name: a start takes seconds."""
+    """Live processes by name; one that is given back serves the next who asks for its name: a start takes seconds.
 
-    def __init__(self):
+    Parameters
+    ----------
+    caches : iterable of str
+        Variables that name a folder of compiled code: for these processes one that is empty at first, theirs alone.
+    """
+
+    def __init__(self, caches=()):
         self._all, self._free = [], {}
+        self._folder = tempfile.TemporaryDirectory() if caches else None
+        self._caches = dict.fromkeys(caches, self._folder and self._folder.name)
 
     def take(self, name, environment=None):
         """A Worker that nobody else has: one of this name that was given back and lives, or a new one."""
@@ -97,7 +106,7 @@ class Workers:
             worker = free.pop()
             if worker.alive:
                 return worker
-        self._all.append(Worker(environment=environment))
+        self._all.append(Worker(environment={**self._caches, **(environment or {})}))
         return self._all[-1]
 
     def give(self, name, worker):
@@ -108,7 +117,9 @@ class Workers:
         """End all processes at once: each takes seconds to give its memory back."""
         workers, self._all, self._free = self._all, [], {}
         with ThreadPoolExecutor(max(1, len(workers))) as pool:
-            list(pool.map(Worker.close, workers))
+            list(pool.map(lambda worker: worker.close(), workers))
+        if self._folder:
+            self._folder.cleanup()
 
 
 def serve(handlers, requests, answers):

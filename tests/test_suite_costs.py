@@ -20,13 +20,13 @@ def small_batch(monkeypatch):
 
 
 def test_a_start_holds_its_compilation():
-    cold, compiling, *_ = costs.learning(VECTORIZED, TINY, epochs=2)
-    assert (cold["experiment"], compiling["experiment"]) == ("cold_start", "compile_time")
+    (cold, compiling, *_), taken = costs.learning(VECTORIZED, TINY, epochs=2)
+    assert (cold["experiment"], compiling["experiment"]) == ("cold_start", "compile_time") and taken is None
     assert 0 <= compiling["median"] < cold["median"] and cold["unit"] == "s" and cold["network"] == "tiny"
 
 
 def test_accuracy_is_told_over_the_seconds_of_training():
-    *_, reached, last = costs.learning(VECTORIZED, TINY, epochs=3)
+    (*_, reached, last), _ = costs.learning(VECTORIZED, TINY, epochs=3)
     assert len(reached["seconds"]) == len(reached["curve"]) == 3
     assert reached["seconds"] == sorted(reached["seconds"]) and last["median"] == reached["curve"][-1]
     assert not reached["reached"] and reached["median"] == reached["seconds"][-1] and last["epochs"] == 3
@@ -34,15 +34,16 @@ def test_accuracy_is_told_over_the_seconds_of_training():
 
 def test_the_goal_ends_the_time(monkeypatch):
     monkeypatch.setattr(costs, "GOAL", 0.0)
-    *_, reached, _ = costs.learning(VECTORIZED, TINY, epochs=2)
+    (*_, reached, _), _ = costs.learning(VECTORIZED, TINY, epochs=2)
     assert reached["reached"] and reached["median"] == reached["seconds"][0]
 
 
-def test_a_missing_framework_leaves_its_reason_everywhere(monkeypatch):
-    _card_with(monkeypatch, lambda times: 0)
-    for records in (costs.learning(MISSING, TINY, epochs=1), costs.memory(MISSING, [TINY])):
-        (record,) = records
-        assert record["experiment"] == "absent" and record["reason"].startswith("backend is 'theano'")
+def test_a_missing_framework_leaves_its_reason_for_both_networks():
+    held = {"network": "lenet5", "dataset": "mnist"}
+    records = costs.costs(MISSING, TINY, held, epochs=1)
+    assert [record["network"] for record in records] == ["tiny", "lenet5"]
+    assert all(record["experiment"] == "absent" for record in records)
+    assert all(record["reason"].startswith("backend is 'theano'") for record in records)
 
 
 def _card_with(monkeypatch, taken):
@@ -61,23 +62,34 @@ def test_the_high_water_is_the_most_that_was_taken(monkeypatch):
     _card_with(monkeypatch, lambda times: 700 if times == 3 else 100 if times > 1 else 0)
     with costs.HighWater() as water:
         time.sleep(0.05)
-    assert water.bytes == 700
+        assert water.close() == 700
 
 
-def test_memory_is_less_the_data_set_and_the_context(monkeypatch):
-    takes = {"vgg_small": 900_000_000, "tiny": 300_000_000}
-    monkeypatch.setattr(costs, "_high_water", lambda system, work: takes[work["network"]])
+def test_a_process_that_takes_nothing_shows_a_broken_sampling(monkeypatch):
+    _card_with(monkeypatch, lambda times: 0)
+    with costs.HighWater() as water, pytest.raises(MeasurementError, match="the sampling is broken"):
+        water.close()
+
+
+def test_memory_is_less_the_data_set_and_the_context():
     work = {"network": "vgg_small", "dataset": "CIFAR-10 shapes"}
-    (record,) = costs.memory(VECTORIZED, [work])
+    record = costs._peak(VECTORIZED, work, 900_000_000, 300_000_000)
     assert record["median"] == pytest.approx(900 - 300 - 153.6) and record["context"] == 300 and record["unit"] == "MB"
-    (fed,) = costs.memory(System("keras", "fit", data="host-fed"), [work])
+    fed = costs._peak(System("keras", "fit", data="host-fed"), work, 900_000_000, 300_000_000)
     assert fed["median"] == pytest.approx(600)
-    takes["tiny"] = 0
-    with pytest.raises(MeasurementError, match="the sampling is broken"):
-        costs.memory(VECTORIZED, [work])
 
 
-def test_every_system_has_its_cells():
-    names = list(costs.cells(quick=False))
-    assert "start and learning of layerwise (epoch graph)" in names
-    assert all("vectorized" in name for name in costs.cells(quick=True))
+def test_a_card_adds_the_memory_of_both_networks(monkeypatch):
+    held, takes = {**TINY, "train": 32}, {"tiny": 2_000_000, "held": 7_000_000}
+    _card_with(monkeypatch, lambda times: 5_000_000 * (times > 1))
+    monkeypatch.setattr(costs, "gpu_available", lambda: True)
+    monkeypatch.setattr(costs, "_taken", lambda system, work: takes["held" if work is held else "tiny"])
+    *learnt, own, other = costs.costs(VECTORIZED, TINY, held, epochs=1)
+    assert len(learnt) == 4 and own["experiment"] == other["experiment"] == "peak_memory"
+    assert own["median"] == pytest.approx(5 - 2 - 64 * 180 / 1e6)
+    assert other["median"] == pytest.approx(7 - 2 - 32 * 180 / 1e6)
+
+
+def test_every_system_has_its_cell():
+    assert "layerwise (epoch graph)" in costs.cells(quick=False)
+    assert list(costs.cells(quick=True)) == ["vectorized (BLAS, all cores)"]

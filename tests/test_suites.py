@@ -3,6 +3,7 @@
 import json
 import math
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,6 +231,26 @@ def test_races_share_processes_but_not_engines():
         workers.give(epoch.SYSTEMS[2].name, first)
         assert workers.take(epoch.SYSTEMS[2].name) is not first, "a process that ended serves nobody"
     assert (small[0]["batch_size"], large[0]["batch_size"]) == (8, 16)
+
+
+def test_processes_share_a_folder_of_compiled_code_that_goes_with_them(monkeypatch):
+    started = []
+
+    class Recorded(FakeWorker):
+        def __init__(self, environment):
+            super().__init__(step=1.0)
+            started.append(environment)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("helpers.workers.Worker", Recorded)
+    with closing(Workers(["A_CACHE"])) as workers:
+        workers.take("one", {"B": "b"})
+        workers.take("another")
+        folder = Path(started[1]["A_CACHE"])
+        assert started == [{"A_CACHE": str(folder), "B": "b"}, {"A_CACHE": str(folder)}] and folder.is_dir()
+    assert not folder.exists()
 
 
 def test_no_cell_is_begun_after_its_time(output, capsys):

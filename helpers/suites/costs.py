@@ -6,6 +6,7 @@ One process at a time, so that the card's memory is its own. Must not learn how 
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
 from statistics import median
 
 from helpers import device
@@ -22,23 +23,30 @@ from helpers.workers import Worker
 BATCH, EPOCHS = 128, 10
 SAMPLING_SECONDS, MEGABYTE = 0.002, 1e6
 # folders of compiled code: an empty one for each process, so that its start is a cold one
-CACHES = ("CNN_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+CACHES = ("CNN_CACHE", "CUDA_CACHE_PATH", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 SYSTEMS = tuple(system for system in OURS if system.gpu) + ORDINARY_AND_BEST
 
 
 def cells(quick):
-    """For each system its start and its learning on lenet5 and MNIST, and its memory on both networks."""
+    """For each system its memory on both networks, and its start and its learning on lenet5 and MNIST."""
     small = {"train": 512, "test": 256} if quick else {}
     epochs = 2 if quick else EPOCHS
     systems = (System("vectorized", "BLAS, all cores"),) if quick else SYSTEMS
-    lenet5 = {"network": "lenet5", "dataset": "mnist", **small}
-    works = (lenet5, {"network": "vgg_small", "dataset": CIFAR_SHAPES})
-    found = {}
-    for system in systems:
-        found[f"start and learning of {system.name}"] = lambda _, system=system: learning(system, lenet5, epochs)
-        if gpu_available():
-            found[f"memory of {system.name}"] = lambda _, system=system: memory(system, works)
-    return found
+    learnt = {"network": "lenet5", "dataset": "mnist", **small}
+    held = {"network": "vgg_small", "dataset": CIFAR_SHAPES}
+    return {system.name: lambda _, system=system: costs(system, learnt, held, epochs) for system in systems}
+
+
+def costs(system, learnt, held, epochs):
+    """Records of one system: those of `learning` on the workload `learnt`, and peak_memory on it and on `held`."""
+    try:
+        context = _taken(system, TINY) if gpu_available() else None
+        records, taken = learning(system, learnt, epochs)
+        if context is None:
+            return records
+        return [*records, _peak(system, learnt, taken, context), _peak(system, held, _taken(system, held), context)]
+    except Absent as reason:
+        return [absence(_base(system, workload), system, str(reason)) for workload in (learnt, held)]
 
 
 def _base(system, workload):
@@ -52,28 +60,32 @@ def _one(value, unit):
 
 
 def learning(system, workload, epochs):
-    """Records of one process, from its cold start to the accuracy after its last epoch.
+    """One process, from its cold start to the accuracy after its last epoch.
 
     Returns
     -------
-    list of dict
-        cold_start: from no process to the end of its first epoch; compile_time: what the engine says it compiled, and
+    records : list of dict
+        cold_start: from no process, but libraries that another one read before, to the end of its first epoch;
+        compile_time: what the engine says it compiled, and
         the first epoch less a later one; time_to_accuracy: the test accuracy after each epoch over the seconds of
         training, compiled before: `median` is the time to the goal, or where it was not reached that of all epochs,
         which `reached` says; test_accuracy_compared: the last accuracy.
+    taken : int or None
+        Bytes of the card that it took at most until the end of its first epoch; None without a card.
+
+    Raises
+    ------
+    Absent
     """
     settings = chosen(find_records(experiment="validation_accuracy", network="lenet5", dataset="mnist"))
     workload = {**workload, **settings, "epochs": epochs}
     base, seconds, accuracies = _base(system, workload), [], []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _high_water() as water:
         started = time.perf_counter()
         with Worker(environment={**system.environment, **dict.fromkeys(CACHES, folder)}) as worker:
-            try:
-                made = enter(worker, system, workload, BATCH)
-            except Absent as reason:
-                return [absence(base, system, str(reason))]
+            made = enter(worker, system, workload, BATCH)
             first = worker.call("train", epoch=0)["seconds"]
-            cold = time.perf_counter() - started
+            cold, taken = time.perf_counter() - started, water and water.close()
             worker.call("evaluate")
             worker.call("restart")
             for epoch in range(epochs):
@@ -85,7 +97,7 @@ def learning(system, workload, epochs):
         {"experiment": "cold_start", **base, **_one(cold, "s")},
         {"experiment": "compile_time", **base, **_one(compiling, "s")},
         *_over_time(base, seconds, accuracies),
-    ]
+    ], taken
 
 
 def _over_time(base, seconds, accuracies):
@@ -103,62 +115,68 @@ def _over_time(base, seconds, accuracies):
 
 
 class HighWater:
-    """Most bytes of the card that others took while this was open: driver's free memory, sampled.
+    """Most bytes of the card that others take from now on: driver's free memory, sampled; to be closed.
 
-    Attributes
-    ----------
-    bytes : int
-        Since the beginning; memory that was taken for less than SAMPLING_SECONDS may be missed.
+    Memory that is taken for less than SAMPLING_SECONDS may be missed.
     """
 
-    def __enter__(self):
+    def __init__(self):
         device.synchronize()  # this process's own context is there before the first sample
-        self._before, self.bytes, self._open = device.memory_info()[0], 0, True
+        self._before, self._most, self._open = device.memory_info()[0], 0, True
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
-        return self
 
     def _sample(self):
         while self._open:
-            self.bytes = max(self.bytes, self._before - device.memory_info()[0])
+            self._most = max(self._most, self._before - device.memory_info()[0])
             time.sleep(SAMPLING_SECONDS)
+
+    def __enter__(self):
+        return self
 
     def __exit__(self, *_):
         self._open = False
         self._thread.join()
 
+    def close(self):
+        """End the sampling.
 
-def memory(system, workloads):
-    """peak_memory: what a process takes of the card, less its data set and what it takes for a tiny network.
+        Returns
+        -------
+        int
 
-    The tiny network's share is context, libraries and the allocator's first blocks: `context`, in MB beside it.
-    """
-    try:
-        context = _taken(system, TINY)
-        return [_peak(system, workload, context) for workload in workloads]
-    except Absent as reason:
-        return [absence(_base(system, workload), system, str(reason)) for workload in workloads]
-
-
-def _peak(system, workload, context):
-    base = _base(system, workload)
-    data = 0 if system.data == "host-fed" else make_workload(**workload).dataset.train_images.nbytes
-    own = (_taken(system, workload) - context - data) / MEGABYTE
-    print(f"  {base['network']}: {own:.0f} MB beside data set and context", flush=True)
-    return {"experiment": "peak_memory", **base, **_one(own, "MB"), "context": context / MEGABYTE}
+        Raises
+        ------
+        MeasurementError
+            If nothing was taken: a process that trains takes something.
+        """
+        self.__exit__()
+        if self._most <= 0:
+            raise MeasurementError(f"a process took {self._most} bytes of the card; the sampling is broken")
+        return self._most
 
 
-def _taken(system, workload):
-    """`_high_water` of a process, which must be more than nothing."""
-    taken = _high_water(system, workload)
-    if taken <= 0:
-        raise MeasurementError(f"{system.engine} took {taken} bytes of the card; the sampling is broken")
-    return taken
+def _high_water():
+    """A HighWater where there is a card, else a context of None."""
+    return HighWater() if gpu_available() else nullcontext()
 
 
-def _high_water(system, workload, steps=4):
+def _taken(system, workload, steps=4):
+    """Bytes of the card that a process takes for the first steps of a workload."""
     with HighWater() as water, Worker(environment=system.environment) as worker:
         made = enter(worker, system, workload, min(BATCH, 8) if workload is TINY else BATCH)
         for _ in range(2):
             worker.call("train", steps=min(steps, made["steps_per_epoch"]))
-    return water.bytes
+        return water.close()
+
+
+def _peak(system, workload, taken, context):
+    """peak_memory: what a process took of the card, less its data set and what it takes for a tiny network.
+
+    The tiny network's share is context, libraries and the allocator's first blocks: `context`, in MB beside it.
+    """
+    base = _base(system, workload)
+    data = 0 if system.data == "host-fed" else make_workload(**workload).dataset.train_images.nbytes
+    own = (taken - context - data) / MEGABYTE
+    print(f"  {base['network']}: {own:.0f} MB beside data set and context", flush=True)
+    return {"experiment": "peak_memory", **base, **_one(own, "MB"), "context": context / MEGABYTE}

@@ -8,7 +8,7 @@ from helpers.device import device_properties, gpu_available
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.roofline import Work, operation_work
 from helpers.suites.epoch import PROOF_RATES, SYSTEMS, TINY
-from helpers.suites.race import measure
+from helpers.suites.race import SHARED_CACHES, measure
 from helpers.suites.rivals import System
 from helpers.suites.workloads import cifar10_or_shapes, make_workload
 from helpers.workers import Workers
@@ -64,7 +64,7 @@ def cells(quick):
     """One cell for each network, data set, batch and precision, by the name of its file."""
     if quick:
         return {"tiny-b8-fp32": lambda _: compare(TINY, 8, runs=2)}
-    workers = Workers()  # alive until the last cell is measured
+    workers = Workers(SHARED_CACHES)  # alive until the last cell is measured
     pairs = (("lenet5", "mnist"), ("vgg_small", cifar10_or_shapes()), ("lenet5", "fashion_mnist"))
     works = [{"network": name, "dataset": dataset, "rate": PROOF_RATES[name]} for name, dataset in pairs]
     wanted = [(work, batch, "fp32") for work in works for batch in BATCHES]

@@ -10,7 +10,7 @@ from helpers.device import device_properties, gpu_available
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.roofline import roofline
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
-from helpers.suites.race import measure
+from helpers.suites.race import SHARED_CACHES, measure
 from helpers.suites.workloads import make_workload
 from helpers.workers import Workers
 
@@ -36,7 +36,7 @@ def cells(quick):
     if quick:
         small = {"batch": 4, "size": 6, "channels": 2, "depth": 1, "samples": 16}
         return {"depth 1": lambda _: grown("depth", 1, SYSTEMS[:1], small, runs=2)}
-    measured = partial(grown, workers=Workers())  # alive until the last cell is measured
+    measured = partial(grown, workers=Workers(SHARED_CACHES))  # alive until the last cell is measured
     found = {"base": lambda _: _of_all(measured("batch", BASE["batch"]))}
     for by, values in VALUES.items():
         found |= {f"{by} {value}": lambda _, by=by, value=value: measured(by, value) for value in values}

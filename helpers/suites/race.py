@@ -16,6 +16,8 @@ from helpers.workers import WorkerError, Workers
 
 RUNS = 9
 PROCESS_BYTES = 0.9e9  # about what a framework's process keeps of the host's memory
+# XLA keeps there which algorithms it found the fastest: its forms share the choice, and later cells need not repeat it
+SHARED_CACHES = ("JAX_COMPILATION_CACHE_DIR",)
 NO_ROOM = "this machine's memory has no room for one more process of {:.1f} GB"
 
 

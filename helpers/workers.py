@@ -91,13 +91,12 @@ class Workers:
     Parameters
     ----------
     caches : iterable of str
-        Variables that name a folder of compiled code: for these processes one that is empty at first, theirs alone.
+        Variables that name a folder of compiled code: here one that is empty at first, shared by those processes that
+        have the same environment, for in another one a choice that was kept may be wrong.
     """
 
     def __init__(self, caches=()):
-        self._all, self._free = [], {}
-        self._folder = tempfile.TemporaryDirectory() if caches else None
-        self._caches = dict.fromkeys(caches, self._folder and self._folder.name)
+        self._all, self._free, self._caches, self._folders = [], {}, tuple(caches), {}
 
     def take(self, name, environment=None):
         """A Worker that nobody else has: one of this name that was given back and lives, or a new one."""
@@ -106,8 +105,17 @@ class Workers:
             worker = free.pop()
             if worker.alive:
                 return worker
-        self._all.append(Worker(environment={**self._caches, **(environment or {})}))
+        self._all.append(Worker(environment={**self._shared(environment), **(environment or {})}))
         return self._all[-1]
+
+    def _shared(self, environment):
+        """Variables of the caches, for a process of this environment."""
+        if not self._caches:
+            return {}
+        key = tuple(sorted((environment or {}).items()))
+        if key not in self._folders:
+            self._folders[key] = tempfile.TemporaryDirectory()
+        return dict.fromkeys(self._caches, self._folders[key].name)
 
     def give(self, name, worker):
         """Give a worker back."""
@@ -118,8 +126,8 @@ class Workers:
         workers, self._all, self._free = self._all, [], {}
         with ThreadPoolExecutor(max(1, len(workers))) as pool:
             list(pool.map(lambda worker: worker.close(), workers))
-        if self._folder:
-            self._folder.cleanup()
+        for folder in self._folders.values():
+            folder.cleanup()
 
 
 def serve(handlers, requests, answers):

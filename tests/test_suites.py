@@ -246,11 +246,12 @@ def test_processes_share_a_folder_of_compiled_code_that_goes_with_them(monkeypat
 
     monkeypatch.setattr("helpers.workers.Worker", Recorded)
     with closing(Workers(["A_CACHE"])) as workers:
-        workers.take("one", {"B": "b"})
-        workers.take("another")
-        folder = Path(started[1]["A_CACHE"])
-        assert started == [{"A_CACHE": str(folder), "B": "b"}, {"A_CACHE": str(folder)}] and folder.is_dir()
-    assert not folder.exists()
+        for name, environment in (("one", {"B": "b"}), ("two", None), ("three", None)):
+            workers.take(name, environment)
+        other, *folders = (Path(environment["A_CACHE"]) for environment in started)
+        assert folders[0] == folders[1] != other and folders[0].is_dir() and other.is_dir()
+        assert started[0]["B"] == "b", "what its environment says is kept"
+    assert not folders[0].exists() and not other.exists()
 
 
 def test_no_cell_is_begun_after_its_time(output, capsys):

@@ -22,9 +22,13 @@ from helpers.results import (
 from helpers.teaching.comparison import FRAMEWORKS
 from helpers.teaching.verdicts import verdict
 
-OURS = "layerwise"
-COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of README's comparison
+COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of the headline's comparison
 COMPARED_BATCH = 128
+# columns of the comparison's table: network, data, precision
+COLUMNS = (
+    *(("lenet5", (dataset,), "fp32") for dataset in ("mnist", "fashion_mnist")),
+    *(("vgg_small", CIFAR_IMAGES, precision) for precision in ("fp32", "tf32", "bf16")),
+)
 AGAINST = (
     "On {network} {ratio} as fast as the fastest of {count} forms of {names} on the same work ({own} against {other} "
     "by {rival}; {range} from run to run)."
@@ -115,36 +119,59 @@ def epoch_table(records=None):
 
 
 def comparison_table(records=None):
-    """README's table of the comparison: every form of every engine and framework at one batch; Markdown.
+    """README's tables of the comparison, all of one card: every form at one batch, then every batch; Markdown.
 
-    The last column says how many times as fast as that form `layerwise` is.
+    The first has a row for each form, the fastest one of the first column last; bold is the fastest of a column.
     """
-    records = read_results() if records is None else records
-    lines = ["| network | data | system | run as | one epoch | layerwise is |", "|---|---|---|---|---|---|"]
-    measured = []
-    for network, datasets in COMPARED:
-        card = {"gpu": measured[0]["gpu"]} if measured else {}
-        found = compared_records(network, *datasets, records=records, batch_size=COMPARED_BATCH, **card)
-        if not found:
-            lines.append(f"| {network} | | | | not measured yet | |")
-        ours = [record for record in found if record["system"] == OURS]
-        for record in sorted(found, key=lambda record: -record["median"]):
-            lines.append(_comparison_row(record, min(ours, key=lambda r: r["median"], default=None)))
-        measured += found
-    if not measured:
-        return "\n".join([*lines, "", "Not measured yet: run python -m helpers.benchmark frameworks."])
-    missing = _missing_frameworks(records, measured)
-    held = sentence("Card: {gpu}, batch {batch_size}, {precision}, {date}.", measured[0])
-    return "\n".join([*lines, "", " ".join(filter(None, [held, *missing, setting(measured[0])]))])
+    records, columns, card = read_results() if records is None else records, {}, {}
+    for network, datasets, precision in COLUMNS:
+        found = compared_records(network, *datasets, records=records, precision=precision, **card)
+        if any(record["batch_size"] == COMPARED_BATCH for record in found):
+            card = {"gpu": found[0]["gpu"]}
+            columns[sentence("{network}, {dataset}, {precision}", found[0])] = found
+    if not columns:
+        return "Not measured yet: run python -m helpers.benchmark frameworks."
+    measured = [record for found in columns.values() for record in found]
+    dates = " and ".join(sorted({record["date"] for record in measured}))
+    held = sentence("Card: {gpu}, {dates}. A star marks times scaled from a slice.", measured[0], dates=dates)
+    held = " ".join(filter(None, [held, *_missing_frameworks(records, measured), setting(measured[0])]))
+    at_one = {title: [r for r in found if r["batch_size"] == COMPARED_BATCH] for title, found in columns.items()}
+    return "\n".join([*_forms(at_one), "", *_batches(columns), "", held])
 
 
-def _comparison_row(record, ours):
-    """A row of `comparison_table`; its last cell is empty for ours itself and where ours was not measured."""
-    form = record["form"] + (" (scaled from a slice)" if record.get("scaled") else "")
-    took = show_time(record["median"], record["unit"])
-    ahead = "" if ours in (None, record) else f"{show_ratio(compare(record, ours)['ratio'])} as fast"
-    row = "| {network} | {dataset} | `{system}` | {how} | {time} | {ahead} |"
-    return sentence(row, record, how=form, time=took, ahead=ahead)
+def _forms(columns):
+    """Lines of the table of forms: `columns` are records of one batch, by title."""
+    times, fastest = {}, [min(record["median"] for record in found) for found in columns.values()]
+    for number, found in enumerate(columns.values()):
+        for record in found:
+            times.setdefault((record["system"], record["form"]), {})[number] = record
+    rows = [f"| batch {COMPARED_BATCH}: system | run as | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for (system, form), row in sorted(times.items(), key=lambda item: -next(iter(item[1].values()))["median"]):
+        cells = [time_of(row[number]) if number in row else "" for number in range(len(columns))]
+        bold = [number in row and row[number]["median"] == least for number, least in enumerate(fastest)]
+        cells = [f"**{cell}**" if best else cell for cell, best in zip(cells, bold)]
+        rows.append(f"| `{system}` | {form} | {' | '.join(cells)} |")
+    return rows
+
+
+def _batches(columns):
+    """Lines of the table of batches: how many times as fast as the fastest framework ours is, and both times."""
+    verdicts = {}
+    for title, found in columns.items():
+        for batch in sorted({record["batch_size"] for record in found}):
+            if pair := verdict([record for record in found if record["batch_size"] == batch]):
+                verdicts.setdefault(title, {})[batch] = pair
+    batches = sorted({batch for row in verdicts.values() for batch in row})
+    rows = [f"| ours is | {' | '.join(f'batch {batch:,}' for batch in batches)} |", "|---" * (len(batches) + 1) + "|"]
+    for title, row in verdicts.items():
+        cells = (_against(row[batch]) if batch in row else "" for batch in batches)
+        rows.append(f"| {title} | {' | '.join(cells)} |")
+    return rows if verdicts else []
+
+
+def _against(pair):
+    """A `verdict` as a cell."""
+    return f"{show_ratio(pair['ratio'])} as fast: {time_of(pair)} against {time_of(pair['baseline'])}"
 
 
 def _missing_frameworks(records, measured):

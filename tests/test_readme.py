@@ -29,13 +29,25 @@ def test_readme_parts(records):
 def test_readme_compares_with_the_frameworks(tmp_path):
     times = [("layerwise", "epoch graph", 25.0), ("jax", "scan", 20.0), ("pytorch", "eager", 500.0)]
     write_compared(tmp_path, *times, ("keras", "fit", None), ("jax", "jit", None))
+    write_compared(tmp_path, ("layerwise", "epoch graph", 30.0), ("jax", "scan", 60.0), dataset="fashion_mnist")
     table = readme.comparison_table(read_results(tmp_path))
-    assert "| lenet5 | mnist | `pytorch` | eager | 500 ms | 20\u00d7 as fast |" in table
-    assert "| lenet5 | mnist | `jax` | scan | 20.0 ms | 1/1.2 as fast |" in table
-    assert "| lenet5 | mnist | `layerwise` | epoch graph | 25.0 ms |  |" in table
+    assert "| batch 128: system | run as | lenet5, mnist, fp32 | lenet5, fashion_mnist, fp32 |" in table
+    assert "| `pytorch` | eager | 500 ms |  |" in table
+    assert "| `jax` | scan | **20.0 ms** | 60.0 ms |" in table, "the fastest of a column is bold"
+    assert "| `layerwise` | epoch graph | 25.0 ms | **30.0 ms** |" in table
     assert table.index("eager") < table.index("epoch graph") < table.index("scan"), "the fastest comes last"
-    assert "| vgg_small | | | | not measured yet | |" in table
-    assert "Card: NVIDIA T4, batch 128, fp32, 2026-01-02. Absent on that machine: `keras`." in table
+    assert "| lenet5, mnist, fp32 | 1/1.2 as fast: 25.0 ms against 20.0 ms |" in table
+    assert "| lenet5, fashion_mnist, fp32 | 2.0\u00d7 as fast: 30.0 ms against 60.0 ms |" in table
+    assert "Card: NVIDIA T4, 2026-01-02." in table and "Absent on that machine: `keras`." in table
+
+
+def test_readme_has_a_column_for_each_batch(tmp_path):
+    for batch, ours in ((32, 50.0), (128, 25.0), (2048, 12.5)):
+        write_compared(tmp_path, ("layerwise", "epoch graph", ours), ("jax", "scan", 100.0), batch=batch)
+    table = readme.comparison_table(read_results(tmp_path))
+    assert "| ours is | batch 32 | batch 128 | batch 2,048 |" in table
+    assert "| 2.0\u00d7 as fast: 50.0 ms against 100 ms | 4.0\u00d7" in table and "100 ms | 8.0\u00d7" in table
+    assert table.count("`jax`") == 1, "the table of forms has one batch"
 
 
 @pytest.mark.parametrize("jax, ratio", [(100.0, "4.0\u00d7"), (20.0, "1/1.2")])
@@ -48,20 +60,17 @@ def test_the_headline_tells_how_ours_stands_to_the_fastest_framework(tmp_path, j
     assert "by jax, scan" in said[0] and readme.framework_sentences([]) == []
 
 
-def test_readme_takes_both_networks_from_one_card(tmp_path):
+def test_readme_takes_all_columns_from_one_card(tmp_path):
     write_compared(tmp_path, ("jax", "scan", 20.0))
     shapes = {"network": "vgg_small", "dataset": "CIFAR-10 shapes"}
     write_compared(tmp_path, ("jax", "scan", 300.0), gpu="NVIDIA H100 80GB HBM3", date="2026-02-01", **shapes)
     assert "300 ms" not in readme.comparison_table(read_results(tmp_path))
     write_compared(tmp_path, ("jax", "scan", 900.0), **shapes)
-    assert "| vgg_small | CIFAR-10 shapes | `jax` | scan | 900 ms |  |" in readme.comparison_table(
-        read_results(tmp_path)
-    )
+    assert "| `jax` | scan | **20.0 ms** | **900 ms** |" in readme.comparison_table(read_results(tmp_path))
 
 
 def test_readme_before_any_comparison(records):
-    table = readme.comparison_table(records)
-    assert table.count("not measured yet") == 2 and "python -m helpers.benchmark frameworks" in table
+    assert "python -m helpers.benchmark frameworks" in readme.comparison_table(records)
 
 
 def test_readme_shows_the_committed_measurements(monkeypatch):

@@ -296,7 +296,7 @@ def test_a_framework_whose_step_does_not_fit_the_card_is_absent(monkeypatch):
         worker = FakeWorker(0.001)
         rival = rivals.Rival(worker, system, workload, 128)
         monkeypatch.setattr(worker, "call", RefusingWorker(message).call)
-        with pytest.raises(rivals.Absent, match="memory does not hold its step of 128 images"):
+        with pytest.raises(rivals.Absent, match="card.s memory does not hold its step of 128 images"):
             rival.settle()
     monkeypatch.setattr(worker, "call", RefusingWorker("RuntimeError: lost").call)
     with pytest.raises(WorkerError, match="lost"):

@@ -148,12 +148,13 @@ def plot_systems_roofline(records, title=None):
     points = {}
     for record in records:
         points.setdefault(system_name(record), []).append(
-            (record["flops"] / record["bytes"], record["flops"] / seconds(record), record["system"])
+            (record["flops"] / record["bytes"], _rate(record), record["system"])
         )
     lines = [Line(name, found[0][2], *np.array([p[:2] for p in sorted(found)]).T) for name, found in points.items()]
     lines.sort(key=lambda line: line.y[-1])
     best = max((line for line in lines if line.ours), key=lambda line: line.y.max(), default=lines[-1])
-    made = f"{best.system} reaches {show_share(best.y.max() / peak)} of the card's fp32 limit"
+    batch = max((record for record in records if system_name(record) == best.name), key=_rate)["batch_size"]
+    made = f"At batch {batch:,} {best.system} reaches {show_share(best.y.max() / peak)} of the card's fp32 limit"
     note = conditions(records, "an epoch's least traffic", "lines: the card's limits")
     chart, axes = log_axes(
         lines, title or made, note, "FLOP a byte", "FLOP/s", tick=lambda value: f"{value / 1e12:g} T"
@@ -165,6 +166,11 @@ def plot_systems_roofline(records, title=None):
     ends = [f"{line.name}: {show_share(line.y.max() / peak, 1)}" for line in lines]
     chart.alt += f" Largest share of the fp32 limit. {'; '.join(ends)}."
     return chart
+
+
+def _rate(record):
+    """FLOP/s that a record's epoch achieved."""
+    return record["flops"] / seconds(record)
 
 
 def plot_accuracy_over_time(records, title=None):

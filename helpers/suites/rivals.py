@@ -18,6 +18,7 @@ WHOLE_SECONDS = 1.0  # a longer epoch is timed on a slice that fits into this
 SLICES = (1, 2, 5, 10, 20, 50, 100, 200)  # steps
 PROOF_STEPS, PROOF_SECONDS = 20, 5.0
 OUT_OF_MEMORY = re.compile("out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
+LITTLE_MEMORY = "what the others leave of the card's memory does not hold its step of {} images"
 FEWER_RUNS = {2.0: 3, 10.0: 1}  # a turn longer than so many seconds is taken so often
 
 
@@ -111,7 +112,7 @@ class Rival:
             return self._settle()
         except WorkerError as error:
             if self.system.framework and OUT_OF_MEMORY.search(str(error)):
-                raise Absent(f"the card's memory does not hold its step of {self.slice_batch} images") from None
+                raise Absent(LITTLE_MEMORY.format(self.slice_batch)) from None
             raise
 
     def _settle(self):

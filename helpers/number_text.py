@@ -23,7 +23,11 @@ def _digits(value):
 
 
 def show_ratio(ratio):
-    """A ratio with its cross; small ones with a digit more, those next to 1 with two, those below as a fraction."""
+    """A ratio with its cross; small ones with a digit more, those next to 1 with two, those below as a fraction.
+
+    Of thousands two digits: what is so much slower spreads by more than the third one.
+    """
+    ratio = float(f"{ratio:.2g}") if ratio >= 999.5 else ratio
     if 0.95 <= ratio < 1.05 and f"{ratio:.2f}" != "1.00":
         return f"{ratio:.2f}\u00d7"
     if ratio < 0.95:

@@ -6,7 +6,7 @@ Knows records and README's markers; must not learn how anything is measured.
 import re
 
 from helpers.atomic import write_atomically
-from helpers.drawing.system_lines import system_name, time_of
+from helpers.drawing.system_lines import is_smaller, marks_of, system_name, time_of
 from helpers.number_text import show_range, show_ratio, show_time
 from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
 from helpers.results import (
@@ -19,19 +19,25 @@ from helpers.results import (
     ratio_spread,
     read_results,
 )
-from helpers.teaching.comparison import FRAMEWORKS
+from helpers.teaching.comparison import FRAMEWORKS, fastest_framework
 from helpers.teaching.verdicts import verdict
 
 COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of the headline's comparison
-COMPARED_BATCH = 128
+COMPARED_BATCH, REDUCED = 128, ("tf32", "bf16")
 # columns of the comparison's table: network, data, precision
 COLUMNS = (
     *(("lenet5", (dataset,), "fp32") for dataset in ("mnist", "fashion_mnist")),
-    *(("vgg_small", CIFAR_IMAGES, precision) for precision in ("fp32", "tf32", "bf16")),
+    *(("vgg_small", CIFAR_IMAGES, precision) for precision in ("fp32", *REDUCED)),
 )
 AGAINST = (
-    "On {network} {ratio} as fast as the fastest of {count} forms of {names} on the same work ({own} against {other} "
-    "by {rival}; {range} from run to run)."
+    "In {precision} on {network} {ratio} as fast as the fastest of {count} forms of {names} on the same work ({own} "
+    "against {other} by {rival}; {range} from run to run)."
+)
+
+
+FEWER_BITS = (
+    "With fewer bits on tensor cores, which ours does not use yet, the fastest framework takes {times} on {network}, "
+    "ours {own} in {precision}. TF32 is the default of PyTorch's convolutions and of JAX; {precision} here forbids it."
 )
 
 
@@ -56,7 +62,8 @@ def headline(records=None):
             end = share_of_blas(records) if system == "vectorized" else "."
             parts.append(f"- {speed_up(fastest, best, words)}{end}")
     parts += [f"- {line}" for line in framework_sentences(records)]
-    parts += [f"- {line}" for line in (accuracy_sentence(records), sanitizer_sentence(records)) if line]
+    others = (precision_sentence(records), accuracy_sentence(records), sanitizer_sentence(records))
+    parts += [f"- {line}" for line in others if line]
     return "\n".join([parts[0], "", *parts[1:]])
 
 
@@ -95,6 +102,19 @@ def framework_sentences(records=None):
     return said
 
 
+def precision_sentence(records=None):
+    """What the frameworks gain by fewer bits on the larger network, as one sentence; "" where that is not measured."""
+    network, datasets = COMPARED[-1]
+    ours = verdict(compared_records(network, *datasets, records=records, batch_size=COMPARED_BATCH))
+    keys = {"records": records, "batch_size": COMPARED_BATCH}
+    found = (compared_records(network, *datasets, precision=precision, **keys) for precision in REDUCED)
+    fastest = [best for best in map(fastest_framework, found) if best]
+    if ours is None or not fastest:
+        return ""
+    times = (sentence("{time} in {precision}", best, time=time_of(best)) for best in fastest)
+    return sentence(FEWER_BITS, ours, times=" and ".join(times), own=time_of(ours))
+
+
 def sanitizer_sentence(records=None):
     """What compute-sanitizer's tools found in the kernels, as one sentence; "" where they have not run."""
     found = find_records(records, experiment="sanitizer")
@@ -112,7 +132,8 @@ def epoch_table(records=None):
         return NOT_MEASURED
     lines = ["| network | data | engine | run as | one epoch |", "|---|---|---|---|---|"]
     for record in sorted(found, key=lambda r: (r["network"], r["dataset"], -r["median"])):
-        form = record.get("form", "") + (" (scaled from a slice)" if record.get("scaled") else "")
+        of_batch = f" of batch {record['slice_batch']}" if is_smaller(record) else ""
+        form = record.get("form", "") + (f" (scaled from a slice{of_batch})" if record.get("scaled") else "")
         took = show_time(record["median"], record["unit"])
         lines.append(sentence("| {network} | {dataset} | `{system}` | {how} | {time} |", record, how=form, time=took))
     return "\n".join([*lines, "", sentence("Card: {gpu}, batch {batch_size}, {date}.", found[0])])
@@ -133,7 +154,7 @@ def comparison_table(records=None):
         return "Not measured yet: run python -m helpers.benchmark frameworks."
     measured = [record for found in columns.values() for record in found]
     dates = " and ".join(sorted({record["date"] for record in measured}))
-    held = sentence("Card: {gpu}, {dates}. A star marks times scaled from a slice.", measured[0], dates=dates)
+    held = sentence("Card: {gpu}, {dates}. {marks}", measured[0], dates=dates, marks=marks_of(measured))
     held = " ".join(filter(None, [held, *_missing_frameworks(records, measured), setting(measured[0])]))
     at_one = {title: [r for r in found if r["batch_size"] == COMPARED_BATCH] for title, found in columns.items()}
     return "\n".join([*_forms(at_one), "", *_batches(columns), "", held])

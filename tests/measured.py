@@ -11,10 +11,12 @@ RECORD = {
 LOOPS = RECORD | {"system": "loops", "form": "njit, one core", "median": 50_000.0, "scaled": True}
 
 
-def write_compared(tmp_path, *times, network="lenet5", dataset="mnist", gpu="NVIDIA T4", date="2026-01-02", batch=128):
+def write_compared(
+    tmp_path, *times, network="lenet5", dataset="mnist", gpu="NVIDIA T4", date="2026-01-02", batch=128, precision="fp32"
+):
     """compared_epoch_time records as a reader finds them; a time is (system, form, median), without one: absent."""
     base = RECORD | {"experiment": "compared_epoch_time", "network": network, "dataset": dataset}
-    base["batch_size"] = batch
+    base |= {"batch_size": batch, "precision": precision}
     written = [
         base | {"system": system, "form": form, "median": median, "min": median, "max": median}
         for system, form, median in times
@@ -23,5 +25,8 @@ def write_compared(tmp_path, *times, network="lenet5", dataset="mnist", gpu="NVI
     missing = {"experiment": "absent", "reason": "it is not installed", "unit": ""}
     written += [base | missing | {"system": system, "form": form} for system, form, median in times if not median]
     write_results(
-        f"frameworks-{network}-{dataset}-b{batch}", written, ENVIRONMENT | {"gpu": gpu, "date": date}, tmp_path
+        f"frameworks-{network}-{dataset}-b{batch}-{precision}",
+        written,
+        ENVIRONMENT | {"gpu": gpu, "date": date},
+        tmp_path,
     )

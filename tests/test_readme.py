@@ -55,9 +55,20 @@ def test_the_headline_tells_how_ours_stands_to_the_fastest_framework(tmp_path, j
     write_compared(tmp_path, ("layerwise", "epoch graph", 25.0), ("jax", "scan", jax), ("pytorch", "eager", 500.0))
     said = readme.framework_sentences(read_results(tmp_path))
     assert len(said) == 1 and said[0].startswith(
-        f"On lenet5 {ratio} as fast as the fastest of 2 forms of PyTorch and JAX"
+        f"In fp32 on lenet5 {ratio} as fast as the fastest of 2 forms of PyTorch and JAX"
     )
     assert "by jax, scan" in said[0] and readme.framework_sentences([]) == []
+
+
+def test_the_headline_tells_what_fewer_bits_give(tmp_path):
+    shapes = {"network": "vgg_small", "dataset": "CIFAR-10 shapes"}
+    write_compared(tmp_path, ("layerwise", "epoch graph", 400.0), ("jax", "scan", 650.0), **shapes)
+    assert readme.precision_sentence(read_results(tmp_path)) == ""
+    write_compared(tmp_path, ("jax", "scan", 300.0), ("jax", "jit", 900.0), precision="tf32", **shapes)
+    said = readme.precision_sentence(read_results(tmp_path))
+    assert "the fastest framework takes 300 ms in tf32 on vgg_small, ours 400 ms in fp32." in said
+    write_compared(tmp_path, ("jax", "scan", 200.0), precision="bf16", **shapes)
+    assert "takes 300 ms in tf32 and 200 ms in bf16 on vgg_small" in readme.precision_sentence(read_results(tmp_path))
 
 
 def test_readme_takes_all_columns_from_one_card(tmp_path):

@@ -21,6 +21,8 @@ SYSTEM_COLOURS = {
 }
 OURS = ("layerwise", "fused")
 LABEL = 9.0  # points
+# at a time that is not that of a whole epoch
+MARKS = {"*": "scaled from a slice of the epoch", "\u2020": "scaled from steps of a smaller batch"}
 UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 # what the records of one chart share, unless the chart draws it; with the word that a refusal uses
 CONDITIONS = {
@@ -60,8 +62,22 @@ def seconds(record):
 
 
 def time_of(record):
-    """A record's median as text; a star marks one that is scaled from a slice."""
-    return show_time(record["median"], record["unit"]) + (" *" if record.get("scaled") else "")
+    """A record's median as text, with its `MARKS`."""
+    star, dagger = (f" {mark}" for mark in MARKS)
+    mark = dagger if is_smaller(record) else star if record.get("scaled") else ""
+    return show_time(record["median"], record["unit"]) + mark
+
+
+def is_smaller(record):
+    """Whether a record's time is that of steps of a smaller batch than it stands for."""
+    return "slice_batch" in record and record["slice_batch"] != record["batch_size"]
+
+
+def marks_of(records):
+    """What the marks at the times of records mean, a sentence for each that is there; "" without any."""
+    shown = [time_of(record) for record in records]
+    said = (f"{mark} marks times {words}." for mark, words in MARKS.items() if any(mark in time for time in shown))
+    return " ".join(said)
 
 
 def refuse_mixtures(records, place, free=()):

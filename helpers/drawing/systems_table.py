@@ -9,7 +9,7 @@ from helpers.drawing.system_lines import CONDITIONS, refuse_mixtures, seconds, s
 
 
 def systems_table(records, absent=()):
-    """Times of an epoch by system and form; the fastest at its largest batch is the last row that has times.
+    """Times of an epoch by system and form, the fastest last, at the batch that most have; then the others.
 
     Parameters
     ----------
@@ -21,19 +21,20 @@ def systems_table(records, absent=()):
     Returns
     -------
     pandas.DataFrame
-        Index: system and form; a column of text for each batch; a star marks times scaled from a slice.
+        Index: system and form; a column of text for each batch, with the marks of `time_of`.
     """
     missing = _absences(records, absent)
     refuse_mixtures([*records, *missing], ("batch_size",))
-    rows, order = {}, {}
+    rows, times = {}, {}
     for record in records:
         name, batch = system_name(record), record["batch_size"]
         rows.setdefault(name, {})[_column(batch)] = time_of(record)
-        order[name] = max(order.get(name, (0, 0.0)), (batch, seconds(record)))
+        times.setdefault(batch, {})[name] = seconds(record)
     for record in missing:
         rows.setdefault(system_name(record), {})[_column(record["batch_size"])] = "absent"
     columns = [_column(batch) for batch in sorted({record["batch_size"] for record in [*records, *missing]})]
-    timed = sorted(order, key=lambda name: -order[name][1])
+    common = max(times.values(), key=len, default={})
+    timed = sorted(common, key=common.get, reverse=True)
     index = [*timed, *sorted(set(rows) - set(timed))]
     frame = pd.DataFrame([rows[name] for name in index], index, columns or None)
     return frame.fillna("").rename_axis("system, form")

@@ -161,12 +161,11 @@ def _high_water():
     return HighWater() if gpu_available() else nullcontext()
 
 
-def _taken(system, workload, steps=4):
-    """Bytes of the card that a process takes for the first steps of a workload."""
+def _taken(system, workload):
+    """Bytes of the card that a process takes until the end of its first epoch: a graph of all its steps counts."""
     with HighWater() as water, Worker(environment=system.environment) as worker:
-        made = enter(worker, system, workload, min(BATCH, 8) if workload is TINY else BATCH)
-        for _ in range(2):
-            worker.call("train", steps=min(steps, made["steps_per_epoch"]))
+        enter(worker, system, workload, min(BATCH, 8) if workload is TINY else BATCH)
+        worker.call("train")
         return water.close()
 
 

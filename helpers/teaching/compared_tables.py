@@ -5,13 +5,13 @@ Must not learn how anything was measured or what a chart looks like.
 
 import pandas as pd
 
-from helpers.drawing.system_lines import OURS, seconds, system_name, time_of
+from helpers.drawing.system_lines import OURS, marks_of, seconds, system_name, time_of
 from helpers.drawing.systems_table import systems_table
 from helpers.number_text import show_ratio, show_time
 from helpers.report import say
 from helpers.results import find_records
 from helpers.suites.frameworks import HOST
-from helpers.teaching.verdicts import say_absent, steps_of
+from helpers.teaching.verdicts import say_absent, say_proof, steps_of
 
 
 def times_table(records):
@@ -34,7 +34,8 @@ def times_table(records):
     absent = find_records(experiment="absent", **alike)
     absent = [record for record in absent if record["suite"].startswith("frameworks")]
     say_absent(absent)
-    say("Times on the {gpu}, {precision}, {dataset}; a star marks those scaled from a slice ({origin}).", records[0])
+    say("Times on the {gpu}, {precision}, {dataset} ({origin}). {marks}", records[0], marks=marks_of(records))
+    say_proof(records)
     return systems_table(records, absent)
 
 
@@ -112,9 +113,11 @@ def precision_table(records):
         Of those on the card that were measured in another precision, and ours; None, with a sentence, without any.
     """
     reduced = {system_name(record) for record in records if record["precision"] != "fp32"}
+    say_proof([record for record in records if record["precision"] != "fp32"])
     if not reduced:
         print("No table: lower precisions have not been measured on any card yet.")
         return None
+    say("{network} on {dataset}, batch {batch_size:,}, {gpu} ({origin}). {marks}", records[0], marks=marks_of(records))
     rows = {}
     for record in sorted(records, key=lambda record: -record["median"]):
         if system_name(record) in reduced or record["system"] in OURS:

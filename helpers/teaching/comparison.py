@@ -97,6 +97,7 @@ class Comparison:
         with self._race as race:
             seconds = race.run(self.runs)
             race.prove()
+        say("After the last turn the losses of all {count} were proven again.", count=len(race.rivals))
         return [{**record, "gpu": card_name()} for record in race.records(seconds, EXPERIMENT)]
 
 

@@ -19,7 +19,7 @@ AHEAD = (
 PLACES = {"ahead": "{} as fast", "behind": "behind: it takes {} as long", "level": "level with it: {} as fast"}
 SHORT = (
     "At its fp32 limit the card would do the arithmetic of a step in {least}; ours spends {own} on a step, {rival} "
-    "{other}. So arithmetic does not decide: what else a step takes does."
+    "{other}. Neither is limited by arithmetic."
 )
 RATES = (
     "With its arithmetic counted as direct convolutions, ours reaches {own} of the card's fp32 limit, {rival} {other}."
@@ -29,11 +29,11 @@ BEHIND = (
 )
 KERNELS = (
     "The {count} kernels of our step, each measured alone, take {busy} one after the other ({origin}), convolutions "
-    "{share} of that; a whole step takes {step}: what two streams gain, the gaps between kernels cost."
+    "{share} of that; a step of the epoch took {step} on that day."
 )
 PRECISION = (
-    "In {precision} the fastest is {name} with {took}: our {own} in fp32 are {ratio} as fast. In fp32 the fastest "
-    "framework takes {other}."
+    "In {precision} the fastest framework is {name} with {took}, {ratio} as fast as ours in fp32 ({own}); in fp32 the "
+    "fastest framework takes {other}."
 )
 EQUAL = (
     "After {epochs} epochs each, between {lowest:.2f} and {highest:.2f} % of the test images are right, over {count} "
@@ -42,6 +42,10 @@ EQUAL = (
 STARTS = (
     "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
+)
+PROOF = (
+    "The same work: first losses within the bound of rounding, {counts}; {name} uses most of it, {share} at batch "
+    "{batch_size:,} in {precision}."
 )
 ABSENT = "Absent: {names}. {reason}."
 BUSY = 0.1  # of the card's fp32 limit: below it, arithmetic does not decide
@@ -90,9 +94,37 @@ def say_verdicts(records, lead=""):
         place, ratios = "ahead" if least > 1 else "level", (each["ratio"], least, most)
         if most < 1:
             place, ratios = "behind", (1 / each["ratio"], 1 / most, 1 / least)
-        times = {"own": time_of(each), "other": time_of(rival), "rival": system_name(rival)}
+        times = {"own": _spoken(each), "other": _spoken(rival), "rival": system_name(rival)}
         ahead = {"place": PLACES[place].format(show_ratio(ratios[0])), "range": show_range(*ratios[1:])}
         say(lead + AHEAD, each, **times, **ahead)
+
+
+def _spoken(record):
+    """A record's time in a sentence."""
+    return show_time(record["median"], record["unit"]) + (" (scaled from a slice)" if record.get("scaled") else "")
+
+
+def say_proof(records):
+    """By how many losses the systems of a comparison were proven, and who used most of the bound.
+
+    Parameters
+    ----------
+    records : list of dict
+        compared_epoch_time records; those without `agreement` are left out.
+    """
+    proven = [record for record in records if "agreement" in record]
+    if not proven:
+        return
+    steps = sorted({(record["batch_size"], record["agreement_steps"]) for record in proven})
+    counts = {batch: [count for size, count in steps if size == batch] for batch, _ in steps}
+    shown = (f"{_span(found)} at batch {batch:,}" for batch, found in counts.items())
+    most = max(proven, key=lambda record: record["agreement"])
+    say(PROOF, most, counts=", ".join(shown), share=show_share(most["agreement"]), name=system_name(most))
+
+
+def _span(numbers):
+    """Smallest and largest of sorted numbers, or the only one."""
+    return f"{numbers[0]} to {numbers[-1]}" if numbers[0] != numbers[-1] else f"{numbers[0]}"
 
 
 def say_reason(records):
@@ -122,13 +154,16 @@ def say_reason(records):
 
 
 def _say_kernels(ours):
-    """What the kernels of our step take of it, where they were measured on the same card."""
+    """What the kernels of our step take of it, where both were measured on the same card and day."""
     alike = {key: ours[key] for key in ("network", "batch_size", "precision", "gpu")}
     kernels = find_records(experiment="kernel_time", system=ours["system"], **alike)
-    if kernels:
+    epochs = find_records(experiment="epoch_time", system=ours["system"], form=ours["form"], **alike)
+    epochs = [record for record in epochs if record.get("date") == kernels[0].get("date")] if kernels else []
+    if epochs:
         busy = sum(record["median"] for record in kernels)
         share = sum(r["median"] for r in kernels if r["form"].startswith("conv")) / busy
-        step, busy = show_time(seconds(ours) / steps_of(ours), "s"), show_time(busy, kernels[0]["unit"])
+        step = show_time(seconds(epochs[0]) / steps_of(epochs[0]), "s")
+        busy = show_time(busy, kernels[0]["unit"])
         say(KERNELS, kernels[0], step=step, count=len(kernels), busy=busy, share=show_share(share))
 
 
@@ -147,7 +182,7 @@ def say_precisions(records):
     for precision, these in found.items():
         if these:
             best, others = fastest_framework(these), {"own": time_of(single), "other": time_of(single["baseline"])}
-            others["ratio"] = show_ratio(seconds(best) / seconds(single))
+            others["ratio"] = show_ratio(seconds(single) / seconds(best))
             say(PRECISION, precision=precision, name=system_name(best), took=time_of(best), **others)
         else:
             print(f"In {precision}: {NOT_MEASURED}")
@@ -180,7 +215,7 @@ def say_absent(records):
     for record in records:
         reasons.setdefault(record["reason"], {}).setdefault(record["system"], {})[record["form"]] = True
     for reason, systems in reasons.items():
-        names = "; ".join(f"{system} ({', '.join(forms)})" for system, forms in systems.items())
+        names = " and ".join(f"{system} ({'; '.join(forms)})" for system, forms in systems.items())
         say(ABSENT, names=names, reason=reason[0].upper() + reason[1:])
 
 

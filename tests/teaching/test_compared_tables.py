@@ -17,7 +17,9 @@ def test_times_stand_with_the_forms_that_are_absent(capsys, tmp_path, monkeypatc
     table = tables.times_table(pair(25, 100))
     text, times = said(capsys), table["one epoch, batch 128"]
     assert times["keras, fit"] == "absent" and times["layerwise, epoch graph"] == "25.0 ms"
-    assert text.startswith("Absent: keras (fit). It is not installed. Times on the NVIDIA T4, fp32, mnist;")
+    assert text.startswith(
+        "Absent: keras (fit). It is not installed. Times on the NVIDIA T4, fp32, mnist (benchmark suite, 2026-01-02)."
+    )
     assert "keras, fit, best settings" not in table.index
     assert tables.times_table([]) is None and "No table" in said(capsys)
 

@@ -54,7 +54,7 @@ def test_the_slower_of_the_two_is_a_chart_s_baseline():
 @pytest.mark.parametrize(
     "flops, ours, wanted",
     [
-        (1e9, 25.0, "arithmetic does not decide"),
+        (1e9, 25.0, "Neither is limited by arithmetic."),
         (
             4e11,
             200.0,
@@ -72,11 +72,23 @@ def test_what_decides(capsys, monkeypatch, flops, ours, wanted):
 
 def test_the_kernels_of_our_step_stand_beside_it(capsys, monkeypatch):
     kernels = [{"form": "conv_forward", "median": 30.0, "unit": "us"}, {"form": "update", "median": 10.0, "unit": "us"}]
-    monkeypatch.setattr(verdicts, "find_records", lambda **keys: kernels if keys["gpu"] == "NVIDIA T4" else [])
+    kernels = [{**kernel, "date": "2026-01-02"} for kernel in kernels]
+    epochs = [{**BASE, "median": 23.4, "date": date} for date in ("2026-01-01", "2026-01-02")]
+    epochs[0]["median"] = 1.0
+    found = {"kernel_time": kernels, "epoch_time": epochs}
+    monkeypatch.setattr(
+        verdicts, "find_records", lambda **keys: found[keys["experiment"]] if keys["gpu"] == "NVIDIA T4" else []
+    )
     verdicts.say_reason(pair(46.8, 100.0, flops=1e9, fp32_flops=1e13))
     text = said(capsys)
-    assert "The 2 kernels of our step, each measured alone, take 40.0 \u00b5s one after the other (this run)" in text
-    assert "convolutions 75\u00a0% of that; a whole step takes 100 \u00b5s" in text
+    assert (
+        "The 2 kernels of our step, each measured alone, take 40.0 \u00b5s one after the other (benchmark suite,"
+        in text
+    )
+    assert "convolutions 75\u00a0% of that; a step of the epoch took 50.0 \u00b5s on that day." in text
+    del epochs[1]
+    verdicts.say_reason(pair(46.8, 100.0, flops=1e9, fp32_flops=1e13))
+    assert "kernels" not in said(capsys), "a step of another day says nothing about them"
     verdicts.say_reason(pair(46.8, 100.0))
     assert said(capsys).startswith("Not measured")
 
@@ -91,8 +103,10 @@ def test_lower_precisions(capsys):
     reduced = [record("jax", "scan", 40.0, precision="tf32"), record("jax", "jit", 30.0, precision="bf16")]
     verdicts.say_precisions([*pair(90, 60), *reduced])
     text = said(capsys)
-    assert "In tf32 the fastest is jax, scan with 40.0 ms: our 90.0 ms in fp32 are 1/2.2 as fast. In fp32 the" in text
-    assert "In bf16 the fastest is jax, jit with 30.0 ms:" in text
+    assert (
+        "In tf32 the fastest framework is jax, scan with 40.0 ms, 2.2\u00d7 as fast as ours in fp32 (90.0 ms);" in text
+    )
+    assert "In bf16 the fastest framework is jax, jit with 30.0 ms, 3.0\u00d7" in text
     verdicts.say_precisions([*pair(90, 60), reduced[1]])
     assert "In tf32: Not measured yet" in said(capsys)
     verdicts.say_precisions(pair(90, 60))
@@ -104,7 +118,9 @@ def test_absent_forms_stand_together_by_reason(capsys):
     verdicts.say_absent([{"system": system, "form": form, "reason": "it is not installed"} for system, form in forms])
     verdicts.say_absent([{"system": "jax", "form": "scan", "reason": "no memory"}])
     text = said(capsys)
-    assert text == "Absent: tensorflow (XLA, eager); keras (fit). It is not installed. Absent: jax (scan). No memory. "
+    assert (
+        text == "Absent: tensorflow (XLA; eager) and keras (fit). It is not installed. Absent: jax (scan). No memory. "
+    )
 
 
 def test_accuracy_after_equal_epochs(capsys):
@@ -126,3 +142,18 @@ def test_starts(capsys):
     assert "8.00 s, keras, x 20.0 s (benchmark suite" in text
     verdicts.say_starts(starts[:1])
     assert "Not measured" in said(capsys)
+
+
+def test_the_proof_tells_how_many_losses_and_who_used_most_of_the_bound(capsys):
+    few = {"agreement": 0.5, "agreement_steps": 5}
+    proven = [record("jax", "scan", 1.0, agreement=0.25, agreement_steps=20), record("keras", "fit", 9.0, **few)]
+    verdicts.say_proof([*proven, record("jax", "jit", 1.0, batch_size=2048, agreement=0.1, agreement_steps=2)])
+    text = said(capsys)
+    assert "5 to 20 at batch 128, 2 at batch 2,048; keras, fit uses most of it, 50\u00a0% at batch 128 in fp32" in text
+    verdicts.say_proof([record("jax", "scan", 1.0)])
+    assert not said(capsys)
+
+
+def test_a_time_that_is_scaled_says_so_in_a_sentence(capsys):
+    verdicts.say_verdicts([record("layerwise", "epoch graph", 25.0), record("jax", "scan", 100.0, scaled=True)])
+    assert "100 ms (scaled from a slice) by jax, scan" in said(capsys)

@@ -59,14 +59,14 @@ def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None, ti
     held = conditions(records, SPREAD, f"one epoch of {best['dataset']}", scaled)
     chart, axes = bar_chart(names, title, held, row=0.4 if len(names) < MANY else 0.29, scale=True)
     axes.set_xscale("log")
-    for row, (record, ratio) in enumerate(zip(records, ratios)):
+    spreads = [(base["median"] / record["max"], base["median"] / record["min"]) for record in records]
+    for row, (record, ratio, spread) in enumerate(zip(records, ratios, spreads)):
         colour = (colours or {}).get(record["system"], ORANGE if record is best else BLUE)
         axes.barh(row, ratio - 1, left=1, height=0.62, color=colour)
-        slowest, fastest = base["median"] / record["max"], base["median"] / record["min"]
-        axes.plot([slowest, fastest], [row, row], color=INK, lw=1.2)
+        axes.plot(spread, [row, row], color=INK, lw=1.2)
         text = "baseline" if record is base else show_ratio(ratio)
-        label_bar(axes, max(fastest, 1), row, text, show_time(record["median"], record["unit"]))
-    low, high = min(*ratios, 1) / 1.5, max(base["median"] / min(r["min"] for r in records), 1)
+        label_bar(axes, max(spread[1], 1), row, text, show_time(record["median"], record["unit"]))
+    low, high = min(1, *(slowest for slowest, _ in spreads)) / 1.15, max(1, *(fastest for _, fastest in spreads))
     span = (high / low) ** 1.34  # room for the labels
     axes.set_xlim(low, low * span)
     last = np.log10(low * span**0.95)  # a tick at the very edge would have its label cut

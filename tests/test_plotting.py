@@ -88,6 +88,24 @@ def test_speedup_names_baseline_card_and_conditions(records, tmp_path):
     _check(chart, tmp_path)
 
 
+@pytest.mark.parametrize("slowest, fastest", [(70.0, 1.1), (1.2, 0.02), (1.2, 0.9)])
+def test_speedup_holds_every_spread_and_label(slowest, fastest, records):
+    """The slowest run of a system lies far from its median, or the fastest one does."""
+    times = [dict(record) for record in records("epoch_time") if record["form"] != "plain Python"]
+    times.append(dict(times[-1], form="other", median=9000.0, min=9000.0 / 1.1, max=9000.0 * slowest))
+    times[1]["min"] *= fastest
+    chart = plot_speedup(times)
+    axes, canvas = chart.figure.axes[0], FigureCanvasAgg(chart.figure)
+    canvas.draw()
+    low, high = axes.get_xlim()
+    spreads = [line.get_xdata() for line in axes.lines if len(set(line.get_xdata())) == 2]
+    assert len(spreads) == len(times)
+    for ends in spreads:
+        assert low < min(ends) and max(ends) < high, "a spread is cut"
+    for text in axes.texts:
+        assert text.get_window_extent(canvas.get_renderer()).x1 <= chart.figure.bbox.x1, text.get_text()
+
+
 def test_speedup_without_its_baseline_says_what_to_run(records):
     rest = [record for record in records("epoch_time") if record["system"] != "loops"]
     with pytest.raises(ValueError, match="python -m helpers.benchmark epoch"):

@@ -11,9 +11,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from helpers.drawing.charts import checked, conditions
 from helpers.drawing.courses import gaps_of
 from helpers.drawing.figure_style import INK
-from helpers.drawing.line_names import name_column
+from helpers.drawing.roofline_marks import draw_limits, write_batches
 from helpers.drawing.system_lines import (
     LABEL,
+    MARKER,
     OURS,
     UNIT_SECONDS,
     Line,
@@ -23,6 +24,8 @@ from helpers.drawing.system_lines import (
     list_beside,
     log_axes,
     mark_values,
+    marked,
+    name_lines,
     refuse_mixtures,
     seconds,
     short_share,
@@ -54,7 +57,8 @@ def plot_batches(records, title=None):
     """
     records = checked(records, "compared_epoch_time")
     lines = lines_over(records, "batch_size")
-    note = conditions(records, f"one epoch of {records[0]['dataset']}", "line: fastest to slowest")
+    spread = "upright lines: fastest to slowest, side by side at each batch"
+    note = conditions(records, f"one epoch of {records[0]['dataset']}", spread)
     chart, axes = log_axes(lines, title or _ahead(records), note, "batch", "one epoch")
     draw_lines(axes, lines)
     mark_values(axes, (record["batch_size"] for record in records))
@@ -103,14 +107,15 @@ def plot_growth(records, title=None):
         lines.append(replace(line, name=f"{line.name} (power {power:.2f})"))
         if line.ours:
             title = title or f"An epoch of {line.system} grows with the power {power:.2f} of the {grown}"
-    note = conditions(records, "power fitted to the upper half", "dashed: the card's limit" * ("floor" in records[0]))
+    limit = "dashed: the card's limit" * ("floor" in records[0])
+    note = conditions(records, "upright lines: fastest to slowest", "power fitted to the upper half", limit)
     chart, axes = log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")
-    draw_lines(axes, lines)
     floors = {
         record["value"]: record["floor"] * UNIT_SECONDS[record["unit"]] for record in records if "floor" in record
     }
     if floors:
         axes.plot(*zip(*sorted(floors.items())), color=INK, lw=1.2, ls=(0, (4, 3)))
+    draw_lines(axes, lines)
     mark_values(axes, (record["value"] for record in records))
     return described(chart, lines, grown)
 
@@ -145,27 +150,42 @@ def plot_systems_roofline(records, title=None):
     if (precision := records[0]["precision"]) != "fp32":
         raise ValueError(f"the records are of {precision}, expected fp32: the card's limit drawn here is that of fp32")
     peak, bandwidth = records[0]["fp32_flops"], records[0]["bandwidth"]
-    points = {}
-    for record in records:
-        points.setdefault(system_name(record), []).append(
-            (record["flops"] / record["bytes"], _rate(record), record["system"])
-        )
-    lines = [Line(name, found[0][2], *np.array([p[:2] for p in sorted(found)]).T) for name, found in points.items()]
-    lines.sort(key=lambda line: line.y[-1])
+    lines, batches = _rate_lines(records)
     best = max((line for line in lines if line.ours), key=lambda line: line.y.max(), default=lines[-1])
     batch = max((record for record in records if system_name(record) == best.name), key=_rate)["batch_size"]
     made = f"At batch {batch:,} {best.system} reaches {show_share(best.y.max() / peak)} of the card's fp32 limit"
-    note = conditions(records, "an epoch's least traffic", "lines: the card's limits")
-    chart, axes = log_axes(
-        lines, title or made, note, "FLOP a byte", "FLOP/s", tick=lambda value: f"{value / 1e12:g} T"
-    )
-    x = np.geomspace(min(line.x.min() for line in lines) / 1.5, max(line.x.max() for line in lines), 100)
-    axes.plot(x, np.minimum(peak, bandwidth * x), color=INK, lw=1.2)
+    note = conditions(records, "an epoch's least traffic", f"numbers: batches of {best.name}")
+    height = 3.0 + 0.1 * len(lines)
+    chart, axes = log_axes(lines, title or made, note, "FLOP a byte", "FLOP/s", height=height, tick=_in_tera)
+    draw_limits(axes, peak, bandwidth, np.concatenate([np.stack([line.x, line.y], axis=1) for line in lines]))
     draw_lines(axes, lines)
+    write_batches(axes, best, batches[best.name])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ends = [f"{line.name}: {show_share(line.y.max() / peak, 1)}" for line in lines]
-    chart.alt += f" Largest share of the fp32 limit. {'; '.join(ends)}."
+    chart.alt += f" The limits bend at {peak / bandwidth:.3g} FLOP a byte. Largest share of the fp32 limit. "
+    chart.alt += f"{'; '.join(ends)}."
     return chart
+
+
+def _rate_lines(records):
+    """A `Line` of FLOP/s over FLOP a byte for each system and form, and {its name: what to call its points}."""
+    points, several = {}, len({record["network"] for record in records}) > 1
+    for record in records:
+        batch = f"{record['network']}, " * several + f"{record['batch_size']:,}"
+        points.setdefault(system_name(record), []).append(
+            (record["flops"] / record["bytes"], _rate(record), batch, record)
+        )
+    lines = []
+    for name, found in points.items():
+        found.sort(key=lambda point: point[:2])
+        x, y, _, (record, *_) = zip(*found)
+        lines.append(Line(name, record["system"], np.array(x), np.array(y), form=record["form"]))
+    batches = {name: [batch for _, _, batch, _ in found] for name, found in points.items()}
+    return marked(sorted(lines, key=lambda line: line.y[-1])), batches
+
+
+def _in_tera(value):
+    return f"{value / 1e12:g} T"
 
 
 def _rate(record):
@@ -195,10 +215,11 @@ def plot_accuracy_over_time(records, title=None):
             raise ValueError(f"the curve of {system_name(record)} is broken; measure it again")
         when = show_time(record["median"], "s") if record["reached"] else "not reached"
         name = f"{place_in_list}  {system_name(record)}: {when}"
-        lines.append(Line(name, record["system"], np.array(record["seconds"]), curve))
+        lines.append(Line(name, record["system"], np.array(record["seconds"]), curve, form=record["form"]))
     made = f"{system_name(first)} is the first with {show_share(goal)} of the test images right"
     note = conditions(records, "one run each", "compiled before", "a point for each epoch", runs=False)
     made = made if first["reached"] else "Accuracy over time"
+    lines = marked(lines)
     chart, axes = log_axes(lines, title or made, note, "time of training", "test accuracy", log_y=False, height=4.2)
     draw_lines(axes, lines, named=False)
     axes.axhline(goal, color=INK, lw=1, ls=(0, (4, 3)))
@@ -236,7 +257,8 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     for key, share in shares.items():
         name = f"{', '.join(key)}: {_share_of_bound(share.max())}"
         y = np.maximum(np.maximum.accumulate(share), LEAST_SHARE)
-        lines.append(Line(name, key[0], np.arange(1, len(share) + 1), y))
+        lines.append(Line(name, key[0], np.arange(1, len(share) + 1), y, form=key[1]))
+    lines = marked(lines)
     largest = max(line.y.max() for line in lines)
     made = f"{len(lines)} forms, one course: losses use at most {show_share(largest)} of the gap that rounding allows"
     if beyond := [", ".join(key) for key, share in shares.items() if share.max() > 1]:
@@ -247,14 +269,22 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
     chart, axes = log_axes(lines, title or made, note, "step", y_label, height=height, tick=short_share)
     axes.set_xscale("linear")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for line in lines:
-        axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2)
+    for number, line in enumerate(lines):  # markers take turns: lines that lie over each other are seen by them
+        at = _turns(len(line.x), number / len(lines), max(len(other.x) for other in lines))
+        axes.plot(line.x, line.y, color=line.colour, lw=2.0 if line.ours else 1.0, zorder=3 if line.ours else 2,
+                  marker=line.marker, markevery=at, ms=MARKER, mec="white", mew=0.5)  # fmt: skip
     axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
     axes.annotate("the bound", (0.02, 1), xycoords=("axes fraction", "data"), va="bottom", fontsize=LABEL, color=INK)
     axes.set_ylim(0.7 * min(line.y.min() for line in lines), 1.5 * max(1, largest))
-    name_column(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
+    name_lines(axes, lines)
     chart.alt += f" Largest share of each: {'; '.join(line.name for line in lines)}."
     return chart
+
+
+def _turns(steps, phase, most, count=6):
+    """Which of `steps` points carry a marker: `count` of `most`, begun at a phase of 0 to 1, and an early last one."""
+    every = max(1, most // count)
+    return [*range(int(phase * every), steps, every)] + [steps - 1] * (steps < most)
 
 
 def _share_of_bound(share):

@@ -3,13 +3,15 @@
 Knows measurement records and the frame in charts.py; must not learn what an axis stands for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from helpers.drawing.charts import MARGIN, WIDTH, new_chart, place, text_width
 from helpers.drawing.figure_style import DEEP_BLUE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.form_markers import MARKERS, form_markers
 from helpers.drawing.line_names import name_column, number_ends
 from helpers.drawing.log_ticks import RoundLogLocator, round_values
 from helpers.number_text import show_time
@@ -20,7 +22,8 @@ SYSTEM_COLOURS = {
     **{"tensorflow": "#a8841c", "vectorized": MUTED, "loops": INK},
 }
 OURS = ("layerwise", "fused")
-LABEL = 9.0  # points
+LABEL, MARKER = 9.0, 5.5  # points
+STEP, WIDEST = 3.2, 0.4  # points from a line to the next at one x, and all of them as a share of the way to the next x
 # at a time that is not that of a whole epoch
 MARKS = {"*": "scaled from a slice of the epoch", "\u2020": "scaled from steps of a smaller batch"}
 UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -33,7 +36,7 @@ CONDITIONS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One system's points: times in seconds, or accuracies; `low` and `high` are the fastest and the slowest run."""
+    """One form's points: times in seconds, or accuracies; `low` and `high` are the fastest and the slowest run."""
 
     name: str
     system: str
@@ -41,6 +44,8 @@ class Line:
     y: np.ndarray
     low: np.ndarray | None = None
     high: np.ndarray | None = None
+    form: str = ""
+    marker: str = "o"
 
     @property
     def ours(self):
@@ -49,6 +54,17 @@ class Line:
     @property
     def colour(self):
         return SYSTEM_COLOURS.get(self.system, MUTED)
+
+    @property
+    def label(self):
+        """The name behind the line's marker."""
+        return f"{MARKERS[self.marker]} {self.name}"
+
+
+def marked(lines):
+    """`lines`, each with the marker of its form."""
+    markers = form_markers((line.system, line.form) for line in lines)
+    return [replace(line, marker=markers[line.system, line.form]) for line in lines]
 
 
 def system_name(record):
@@ -110,7 +126,7 @@ def list_beside(axes, lines):
     """The names of lines below each other at the right; the number that a name begins with stands at its line's end."""
     number_ends(axes, [(line.name.split()[0], line.x[-1], line.y[-1], line.colour) for line in lines], LABEL - 1)
     for row, line in enumerate(lines):
-        axes.annotate(line.name, (1, 1), xycoords="axes fraction", xytext=(8, -6 - 15 * row), va="center",
+        axes.annotate(line.label, (1, 1), xycoords="axes fraction", xytext=(8, -6 - 15 * row), va="center",
                       textcoords="offset points", fontsize=LABEL, fontweight="bold", color=line.colour)  # fmt: skip
 
 
@@ -128,13 +144,13 @@ def lines_over(records, key, free=()):
         x = np.array([record[key] for record in found], float)
         scale = np.array([UNIT_SECONDS[record["unit"]] for record in found])
         y, low, high = (scale * [record[part] for record in found] for part in ("median", "min", "max"))
-        lines.append(Line(name, found[0]["system"], x, y, low, high))
-    return sorted(lines, key=lambda line: -line.y[-1])
+        lines.append(Line(name, found[0]["system"], x, y, low, high, found[0]["form"]))
+    return marked(sorted(lines, key=lambda line: -line.y[-1]))
 
 
 def log_axes(lines, title, note, x_label, y_label, log_y=True, height=None, tick=None):
     """A chart and its axes with room for the names of `lines` at the right; `tick` writes a value, or else a time."""
-    room = 0.3 + 1.04 * max(text_width(line.name, LABEL, "bold") for line in lines)  # drawn text is a little wider
+    room = 0.3 + 1.04 * max(text_width(line.label, LABEL, "bold") for line in lines)  # drawn text is a little wider
     height, tick, left = height or max(3.0, 0.21 * len(lines) + 1.0), tick or short_time, 0.75
     if log_y:
         low, high = (extreme([extreme(line.y) for line in lines]) for extreme in (np.min, np.max))
@@ -184,14 +200,46 @@ def _plain(number):
 
 
 def draw_lines(axes, lines, named=True):
-    """Draw lines with their spread, ours thicker; `named` writes each one's name at its end."""
-    for line in lines:
-        axes.plot(line.x, line.y, color=line.colour, lw=2.6 if line.ours else 1.5, marker="o", ms=3.5,
-                  zorder=3 if line.ours else 2)  # fmt: skip
+    """Draw lines with their spread, ours thicker; `named` writes each one's name at its end.
+
+    Lines with a spread stand side by side: at one x, each is moved by a few points, or their spreads would cover each
+    other. Only the drawing moves; the data of the axes are as measured.
+    """
+    shifts = _shifts(axes, lines)
+    if (outermost := np.max(np.abs(shifts), initial=0)) > 0:
+        edge = outermost + MARKER
+        axes.margins(x=edge / (_width(axes) - 2 * edge))
+    for line, shift in zip(lines, shifts):
+        drawn = axes.plot(line.x, line.y, color=line.colour, lw=2.6 if line.ours else 1.2, marker=line.marker,
+                          ms=MARKER, mec="white", mew=0.5, zorder=3 if line.ours else 2)  # fmt: skip
         if line.low is not None:
-            axes.vlines(line.x, line.low, line.high, color=line.colour, lw=1)
+            drawn.append(axes.vlines(line.x, line.low, line.high, color=line.colour, lw=1))
+        for artist in drawn:  # only now: the limits of the axes come from the data as they are
+            artist.set_transform(axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans))
     if named:
-        name_column(axes, [(line.name, line.x[-1], line.y[-1], line.colour) for line in lines], "bold", LABEL)
+        name_lines(axes, lines, shifts)
+
+
+def name_lines(axes, lines, shifts=None):
+    """Write each line's marker and name beside the axes, at the height of its end where there is room."""
+    shifts = np.zeros(len(lines)) if shifts is None else shifts
+    ends = [(line.label, line.x[-1], line.y[-1], line.colour, shift) for line, shift in zip(lines, shifts)]
+    name_column(axes, ends, "bold", LABEL)
+
+
+def _shifts(axes, lines):
+    """Points to the right by which each line is moved: equal steps around 0, the first line at the left."""
+    if not lines or any(line.low is None for line in lines):
+        return np.zeros(len(lines))
+    places = np.log(np.unique(np.concatenate([line.x for line in lines])))
+    least = _width(axes) * (np.diff(places).min() / np.ptp(places) if len(places) > 1 else 1.0)
+    step = min(STEP, WIDEST * least / len(lines))
+    return step * (np.arange(len(lines)) - (len(lines) - 1) / 2)
+
+
+def _width(axes):
+    """Width of axes in points."""
+    return axes.bbox.width * 72 / axes.figure.dpi
 
 
 def described(chart, lines, x_name):

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 
 from helpers.drawing import comparison_charts as charts
 from helpers.drawing.charts import LARGEST_FILE, png_bytes
-from helpers.drawing.figure_style import ORANGE
+from helpers.drawing.figure_style import INK, MUTED, ORANGE
+from helpers.drawing.form_markers import FORMS, MARKERS, form_markers
 from helpers.drawing.system_lines import SYSTEM_COLOURS
 from helpers.drawing.systems_table import systems_table
 from helpers.plotting import plot_speedup
+from helpers.suites.frameworks import FURTHER_FORMS, ORDINARY_AND_BEST
 
 TIMES = {
     **{("loops", "njit, one core"): 36_300, ("vectorized", "BLAS, all cores"): 2_460},
@@ -101,8 +105,96 @@ def test_systems_stand_under_the_card_s_limits(over_batches):
     chart = small_enough(charts.plot_systems_roofline(on_card))
     share = 1e11 / 0.00625 / 8e12
     assert f"layerwise, epoch graph: {100 * share:.1f}\u00a0%" in chart.alt
+    assert "bend at 26.7 FLOP a byte" in chart.alt
+    (axes,) = chart.figure.axes
+    low, high = axes.get_xlim()
+    assert low <= 8e12 / 3e11 / 2 and high >= 2 * 50, "room around the bend and the points"
+    assert axes.get_ylim()[1] > 8e12
+    texts = {text.get_text(): text for text in axes.texts}
+    assert {"memory: 300 GB/s", "arithmetic: 8 TFLOP/s in fp32"} <= set(texts)
+    assert {text: texts[text].get_color() for text in ("128", "512")} == {"128": ORANGE, "512": ORANGE}
     with pytest.raises(ValueError, match="no record holds the work of an epoch"):
         charts.plot_systems_roofline(over_batches)
+
+
+@pytest.mark.parametrize("intensity", [3, 26, 300])
+def test_the_bend_of_the_limits_lies_within_the_axes(intensity, over_batches):
+    """Whether the points lie far below it, at it or far above it."""
+    work = {"flops": 1e11, "bytes": 1e11 / intensity, "fp32_flops": 8e12, "bandwidth": 3e11}
+    (axes,) = charts.plot_systems_roofline([{**r, **work} for r in over_batches]).figure.axes
+    low, high = axes.get_xlim()
+    bend, top = 8e12 / 3e11, axes.get_ylim()[1]
+    assert 1.9 * low < min(bend, intensity) and 1.9 * max(bend, intensity) < high and top > 8e12
+    limits = next(line for line in axes.lines if line.get_color() == INK and len(line.get_xdata()) == 3)
+    np.testing.assert_allclose(limits.get_xdata(), [low, bend, high])
+    np.testing.assert_allclose(limits.get_ydata(), [3e11 * low, 8e12, 8e12])
+
+
+def leaders(axes):
+    return [text.arrow_patch for text in axes.texts if text.arrow_patch is not None]
+
+
+def test_leaders_do_not_look_like_lines(over_batches):
+    """A line that ends early is not drawn on by the leader to its name."""
+    short = [r for r in over_batches if r["batch_size"] == 128 or r["system"] != "keras"]
+    (axes,) = charts.plot_batches(short).figure.axes
+    assert len(leaders(axes)) == len(TIMES)
+    for leader in leaders(axes):
+        assert leader.get_linestyle() not in ("-", "solid") and leader.get_linewidth() < 1
+        assert to_hex(leader.get_edgecolor()) == MUTED
+        assert all(leader.get_zorder() < line.get_zorder() for line in axes.lines)
+        assert all(line.get_linestyle() == "-" for line in axes.lines)
+
+
+def test_forms_of_a_system_have_their_own_markers_in_every_chart(over_batches):
+    """Fixed ones, that names show: also where fewer forms are drawn, and for forms that nobody has named before."""
+    many = [("pytorch", "eager"), ("pytorch", "epoch graph"), ("jax", "jit"), ("jax", "scan"), ("jax", "new")]
+    more = [record(*key, 50.0 + n, batch_size=b) for n, key in enumerate(many) for b in (32, 64)]
+    work = {"flops": 1e11, "bytes": 2e9, "fp32_flops": 8e12, "bandwidth": 3e11}
+    courses = {key: np.linspace(2, 1, 40) * (1 + 1e-6 * n) for n, key in enumerate(many, 1)}
+    learning = {"seconds": [1.0, 2.0], "curve": [0.95, 0.991], "goal": 0.99, "reached": True}
+    drawn = [
+        charts.plot_batches(more),
+        charts.plot_growth([{**r, "by": "batch", "value": r["batch_size"]} for r in more]),
+        charts.plot_systems_roofline([{**r, **work} for r in more]),
+        charts.plot_accuracy_over_time([{**r, **learning} for r in more[::2]]),
+        charts.plot_shares_of_bound(courses, np.linspace(2, 1, 40), np.full(40, 1e-3)),
+    ]
+    wanted = form_markers(many)
+    for system in ("pytorch", "jax"):
+        own = [marker for key, marker in wanted.items() if key[0] == system]
+        assert len(set(own)) == len(own)
+    assert form_markers(many[3:4])[many[3]] == wanted[many[3]]
+    for chart in drawn:
+        found = {(line.get_color(), line.get_marker()) for line in chart.figure.axes[0].lines}
+        shown = [text.get_text() for text in chart.figure.axes[0].texts]
+        for (system, form), marker in wanted.items():
+            assert (SYSTEM_COLOURS[system], marker) in found
+            named = [text for text in shown if f"{system}, {form}" in text]
+            assert len(named) == 1 and named[0].startswith(MARKERS[marker])
+
+
+def test_every_form_that_was_measured_has_a_fixed_marker():
+    for system in ORDINARY_AND_BEST + FURTHER_FORMS:
+        assert system.form in FORMS[system.engine], system.form
+
+
+def test_spreads_at_one_batch_stand_side_by_side(over_batches):
+    """A spread lies with its line's point, and no two at one place; the data stay as measured."""
+    chart = charts.plot_batches(over_batches)
+    FigureCanvasAgg(chart.figure).draw()
+    (axes,) = chart.figure.axes
+    places = []
+    for line, spread in zip(axes.lines, axes.collections, strict=True):
+        assert list(line.get_xdata()) == [128, 512]
+        (at, _), _ = line.get_transform().transform(line.get_xydata())
+        upright = spread.get_transform().transform(spread.get_segments()[0])
+        np.testing.assert_allclose(upright[:, 0], at)
+        places.append(at)
+    assert np.diff(sorted(places)).min() > 2, "pixels"
+    left, right = axes.transData.transform([(128, 1), (512, 1)])[:, 0]
+    assert max(places) - min(places) < 0.5 * (right - left)
+    assert axes.bbox.x0 < min(places) and max(places) + right - left < axes.bbox.x1
 
 
 def test_many_bars_take_the_colours_of_their_systems(over_batches):

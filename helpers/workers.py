@@ -124,9 +124,10 @@ class Workers:
     def close(self):
         """End all processes at once: each takes seconds to give its memory back."""
         workers, self._all, self._free = self._all, [], {}
+        folders, self._folders = self._folders, {}
         with ThreadPoolExecutor(max(1, len(workers))) as pool:
             list(pool.map(lambda worker: worker.close(), workers))
-        for folder in self._folders.values():
+        for folder in folders.values():
             folder.cleanup()
 
 

@@ -24,8 +24,8 @@ SYSTEM_COLOURS = {
 OURS = ("layerwise", "fused")
 LABEL, MARKER = 9.0, 5.5  # points
 STEP, WIDEST = 3.2, 0.4  # points from a line to the next at one x, and all of them as a share of the way to the next x
-# at a time that is not that of a whole epoch
-MARKS = {"*": "scaled from a slice of the epoch", "\u2020": "scaled from steps of a smaller batch"}
+SLICE, SMALLER = "*", "\u2020"  # at a time that is not that of a whole epoch
+MARKS = {SLICE: "scaled from a slice of the epoch", SMALLER: "scaled from steps of a smaller batch"}
 UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 # what the records of one chart share, unless the chart draws it; with the word that a refusal uses
 CONDITIONS = {
@@ -78,10 +78,13 @@ def seconds(record):
 
 
 def time_of(record):
-    """A record's median as text, with its `MARKS`."""
-    star, dagger = (f" {mark}" for mark in MARKS)
-    mark = dagger if is_smaller(record) else star if record.get("scaled") else ""
-    return show_time(record["median"], record["unit"]) + mark
+    """A record's median as text, with its mark."""
+    return f"{show_time(record['median'], record['unit'])} {_mark(record)}".rstrip()
+
+
+def _mark(record):
+    """The one of MARKS that a record's time carries, or ""."""
+    return SMALLER if is_smaller(record) else SLICE if record.get("scaled") else ""
 
 
 def is_smaller(record):
@@ -91,9 +94,8 @@ def is_smaller(record):
 
 def marks_of(records):
     """What the marks at the times of records mean, a sentence for each that is there; "" without any."""
-    shown = [time_of(record) for record in records]
-    said = (f"{mark} marks times {words}." for mark, words in MARKS.items() if any(mark in time for time in shown))
-    return " ".join(said)
+    shown = set(map(_mark, records))
+    return " ".join(f"{mark} marks times {words}." for mark, words in MARKS.items() if mark in shown)
 
 
 def refuse_mixtures(records, place, free=()):

@@ -112,15 +112,15 @@ def precision_table(records):
     pandas.DataFrame or None
         Of those on the card that were measured in another precision, and ours; None, with a sentence, without any.
     """
-    reduced = {system_name(record) for record in records if record["precision"] != "fp32"}
-    say_proof([record for record in records if record["precision"] != "fp32"])
+    reduced = [record for record in records if record["precision"] != "fp32"]
     if not reduced:
         print("No table: lower precisions have not been measured on any card yet.")
         return None
+    say_proof(reduced)
     say("{network} on {dataset}, batch {batch_size:,}, {gpu} ({origin}). {marks}", records[0], marks=marks_of(records))
-    rows = {}
+    rows, names = {}, {system_name(record) for record in reduced}
     for record in sorted(records, key=lambda record: -record["median"]):
-        if system_name(record) in reduced or record["system"] in OURS:
+        if system_name(record) in names or record["system"] in OURS:
             rows.setdefault(system_name(record), {})[record["precision"]] = time_of(record)
     columns = [p for p in ("fp32", "tf32", "bf16") if any(p in row for row in rows.values())]
     return _with_gaps(rows, columns)

@@ -218,8 +218,16 @@ def test_renamed_file_is_recognised(monkeypatch, tmp_path, mnist):
         load_dataset("fashion_mnist")
 
 
+# Named, for a compressed file holds its second of writing: ids that show it would differ between the processes that
+# collect the tests.
 @pytest.mark.parametrize(
-    "content", [b"", b"\x1f\x8b", gzip.compress(b"abc"), gzip.compress(idx_bytes(np.zeros((3, 2), np.uint8))[:-1])]
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\x1f\x8b", id="cut after gzip's mark"),
+        pytest.param(gzip.compress(b"abc"), id="no idx inside"),
+        pytest.param(gzip.compress(idx_bytes(np.zeros((3, 2), np.uint8))[:-1]), id="a byte short"),
+    ],
 )
 def test_damaged_idx(small, content):
     write_idx(small / "mnist")

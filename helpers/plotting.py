@@ -20,6 +20,7 @@ from helpers.drawing.charts import (
     save_figure,
 )
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.system_lines import marks_of, system_name, time_of
 from helpers.number_text import show_ratio, show_share, show_time
 
 __all__ = ["plot_confusion", "plot_digits", "plot_kernels", "plot_ladder", "plot_learning_curve", "plot_speedup",
@@ -52,11 +53,10 @@ def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None, ti
     if base is None:
         raise ValueError(f"no record of {', '.join(baseline)}, the baseline: python -m helpers.benchmark epoch")
     best, ratios = records[-1], [base["median"] / record["median"] for record in records]
-    names = [f"{r['system']}, {r['form']}" + (" *" if r.get("scaled") else "") for r in records]
+    names = [system_name(record) for record in records]
     whom = f"{show_ratio(ratios[-1])} as fast as {base['system']} ({base['form']})"
     title = title or f"{best['system']} ({best['form']}) trains {best['network']} {whom}"
-    scaled = "* scaled from a slice of the epoch" if any(r.get("scaled") for r in records) else ""
-    held = conditions(records, SPREAD, f"one epoch of {best['dataset']}", scaled)
+    held = conditions(records, SPREAD, f"one epoch of {best['dataset']}", marks_of(records).rstrip("."))
     chart, axes = bar_chart(names, title, held, row=0.4 if len(names) < MANY else 0.29, scale=True)
     axes.set_xscale("log")
     spreads = [(base["median"] / record["max"], base["median"] / record["min"]) for record in records]
@@ -65,7 +65,7 @@ def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None, ti
         axes.barh(row, ratio - 1, left=1, height=0.62, color=colour)
         axes.plot(spread, [row, row], color=INK, lw=1.2)
         text = "baseline" if record is base else show_ratio(ratio)
-        label_bar(axes, max(spread[1], 1), row, text, show_time(record["median"], record["unit"]))
+        label_bar(axes, max(spread[1], 1), row, text, time_of(record))
     low, high = min(1, *(slowest for slowest, _ in spreads)) / 1.15, max(1, *(fastest for _, fastest in spreads))
     span = (high / low) ** 1.34  # room for the labels
     axes.set_xlim(low, low * span)
@@ -74,7 +74,7 @@ def plot_speedup(records, baseline=("loops", "njit, one core"), colours=None, ti
     axes.axvline(1, color=INK, lw=1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"1/{1 / v:,.0f}" if v < 1 else f"{v:,.0f}\u00d7"))
     axes.xaxis.set_minor_locator(NullLocator())
-    return add_list(chart, names, [show_time(r["median"], r["unit"]) for r in records])
+    return add_list(chart, names, list(map(time_of, records)))
 
 
 def plot_ladder(records, title=None):

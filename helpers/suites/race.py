@@ -54,7 +54,7 @@ class Race:
         self, workload, systems, batch_size, proof_steps=PROOF_STEPS, precision="fp32", log=None, workers=None
     ):
         self.work, self._log = make_workload(**workload), log or (lambda text: None)
-        self._workers, self._own_workers, self._lent = workers or Workers(), workers is None, {}
+        self._workers, self._own_workers, self._lent = workers or Workers(SHARED_CACHES), workers is None, {}
         systems = [system for system in systems if workload["network"] not in system.skips]
         self.absent = {system: "it needs a GPU" for system in systems if system.gpu and not gpu_available()}
         here = [system for system in systems if system not in self.absent]

@@ -11,7 +11,8 @@ from helpers.number_text import show_ratio, show_time
 from helpers.report import say
 from helpers.results import find_records
 from helpers.suites.frameworks import HOST
-from helpers.teaching.verdicts import say_absent, say_proof, steps_of
+from helpers.teaching.reasons import steps_of
+from helpers.teaching.verdicts import say_absent, say_proof
 
 
 def times_table(records):

@@ -1,14 +1,12 @@
-"""What the records of a comparison say in words: who is ahead, by how much, and what decides it.
+"""What the records of a comparison say in words: who is ahead, by how much, and what else it costs.
 
 Every sentence follows from the records, whichever way they fall. Must not learn how anything was measured or drawn.
 """
 
-from helpers.data import PUBLISHED
 from helpers.drawing.system_lines import OURS, seconds, system_name, time_of
 from helpers.number_text import show_range, show_ratio, show_share, show_time
 from helpers.report import NOT_MEASURED, say
-from helpers.results import compare, find_records, ratio_spread
-from helpers.suites.workloads import CIFAR_SHAPES
+from helpers.results import compare, ratio_spread
 from helpers.teaching.comparison import fastest_framework
 
 NO_PAIR = "No verdict here: layerwise needs a GPU, and one framework at least must be installed."
@@ -17,20 +15,6 @@ AHEAD = (
     "framework. Ours is {place} ({range} from run to run; {origin})."
 )
 PLACES = {"ahead": "{} as fast", "behind": "behind: it takes {} as long", "level": "level with it: {} as fast"}
-SHORT = (
-    "At its fp32 limit the card would do the arithmetic of a step in {least}; ours spends {own} on a step, {rival} "
-    "{other}. Neither is limited by arithmetic."
-)
-RATES = (
-    "With its arithmetic counted as direct convolutions, ours reaches {own} of the card's fp32 limit, {rival} {other}."
-)
-BEHIND = (
-    "The frameworks' libraries choose among many convolution kernels tuned for a card; ours are loops of one design."
-)
-KERNELS = (
-    "The {count} kernels of our step, each measured alone, take {busy} one after the other ({origin}), convolutions "
-    "{share} of that; a step of the epoch took {step} on that day."
-)
 PRECISION = (
     "In {precision} the fastest framework is {name} with {took}, {ratio} as fast as ours in fp32 ({own}); in fp32 the "
     "fastest framework takes {other}."
@@ -48,9 +32,6 @@ PROOF = (
     "{batch_size:,} in {precision}."
 )
 ABSENT = "Absent: {names}. {reason}."
-BUSY = 0.1  # of the card's fp32 limit: below it, arithmetic does not decide
-IMAGES = {name: facts.train for name, facts in PUBLISHED.items()} | {CIFAR_SHAPES: PUBLISHED["cifar10"].train}
-IMAGES |= {"CIFAR-10 (recompressed)": IMAGES[CIFAR_SHAPES]}
 
 
 def verdict(records):
@@ -125,51 +106,6 @@ def say_proof(records):
 def _span(numbers):
     """Smallest and largest of sorted numbers, or the only one."""
     return f"{numbers[0]} to {numbers[-1]}" if numbers[0] != numbers[-1] else f"{numbers[0]}"
-
-
-def say_reason(records):
-    """What decides between ours and the fastest framework at one batch: the kernels' rate, or what is around them.
-
-    Parameters
-    ----------
-    records : list of dict
-        As `verdict` takes them, with the work of an epoch and the card's limit: flops, fp32_flops.
-    """
-    found = verdict(records)
-    if found is None or "flops" not in found or "flops" not in found["baseline"]:
-        print(NOT_MEASURED)
-        return
-    pair, steps = (found, found["baseline"]), steps_of(found)
-    shares = [record["flops"] / seconds(record) / record["fp32_flops"] for record in pair]
-    rival = system_name(found["baseline"])
-    if max(shares) < BUSY:
-        least = show_time(found["flops"] / found["fp32_flops"] / steps, "s")
-        own, other = (show_time(seconds(record) / steps, "s") for record in pair)
-        say(SHORT, least=least, own=own, rival=rival, other=other)
-    else:
-        say(RATES, rival=rival, own=show_share(shares[0]), other=show_share(shares[1]))
-        if found["ratio"] < 1:
-            print(BEHIND)
-    _say_kernels(found)
-
-
-def _say_kernels(ours):
-    """What the kernels of our step take of it, where both were measured on the same card and day."""
-    alike = {key: ours[key] for key in ("network", "batch_size", "precision", "gpu")}
-    kernels = find_records(experiment="kernel_time", system=ours["system"], **alike)
-    epochs = find_records(experiment="epoch_time", system=ours["system"], form=ours["form"], **alike)
-    epochs = [record for record in epochs if record.get("date") == kernels[0].get("date")] if kernels else []
-    if epochs:
-        busy = sum(record["median"] for record in kernels)
-        share = sum(r["median"] for r in kernels if r["form"].startswith("conv")) / busy
-        step = show_time(seconds(epochs[0]) / steps_of(epochs[0]), "s")
-        busy = show_time(busy, kernels[0]["unit"])
-        say(KERNELS, kernels[0], step=step, count=len(kernels), busy=busy, share=show_share(share))
-
-
-def steps_of(record):
-    """Steps of the epoch that a record times: the last partial batch is dropped."""
-    return IMAGES[record["dataset"]] // record["batch_size"]
 
 
 def say_precisions(records):

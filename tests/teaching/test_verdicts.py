@@ -51,54 +51,6 @@ def test_the_slower_of_the_two_is_a_chart_s_baseline():
     assert verdicts.second_of_two([]) is None
 
 
-@pytest.mark.parametrize(
-    "flops, ours, wanted",
-    [
-        (1e9, 25.0, "Neither is limited by arithmetic."),
-        (
-            4e11,
-            200.0,
-            "ours reaches 20\u00a0% of the card's fp32 limit, jax, scan 40\u00a0%. The frameworks' libraries",
-        ),
-        (4e11, 50.0, "ours reaches 80\u00a0% of the card's fp32 limit, jax, scan 40\u00a0%."),
-    ],
-)
-def test_what_decides(capsys, monkeypatch, flops, ours, wanted):
-    monkeypatch.setattr(verdicts, "find_records", lambda **keys: [])
-    verdicts.say_reason(pair(ours, 100.0, flops=flops, fp32_flops=1e13))
-    text = said(capsys)
-    assert wanted in text and ("libraries" in text) == (ours == 200.0)
-
-
-def test_the_kernels_of_our_step_stand_beside_it(capsys, monkeypatch):
-    kernels = [{"form": "conv_forward", "median": 30.0, "unit": "us"}, {"form": "update", "median": 10.0, "unit": "us"}]
-    kernels = [{**kernel, "date": "2026-01-02"} for kernel in kernels]
-    epochs = [{**BASE, "median": 23.4, "date": date} for date in ("2026-01-01", "2026-01-02")]
-    epochs[0]["median"] = 1.0
-    found = {"kernel_time": kernels, "epoch_time": epochs}
-    monkeypatch.setattr(
-        verdicts, "find_records", lambda **keys: found[keys["experiment"]] if keys["gpu"] == "NVIDIA T4" else []
-    )
-    verdicts.say_reason(pair(46.8, 100.0, flops=1e9, fp32_flops=1e13))
-    text = said(capsys)
-    assert (
-        "The 2 kernels of our step, each measured alone, take 40.0 \u00b5s one after the other (benchmark suite,"
-        in text
-    )
-    assert "convolutions 75\u00a0% of that; a step of the epoch took 50.0 \u00b5s on that day." in text
-    del epochs[1]
-    verdicts.say_reason(pair(46.8, 100.0, flops=1e9, fp32_flops=1e13))
-    assert "kernels" not in said(capsys), "a step of another day says nothing about them"
-    verdicts.say_reason(pair(46.8, 100.0))
-    assert said(capsys).startswith("Not measured")
-
-
-def test_every_data_set_of_the_comparison_has_its_size():
-    from helpers.results import CIFAR_IMAGES
-
-    assert {"mnist", "fashion_mnist", *CIFAR_IMAGES} <= set(verdicts.IMAGES)
-
-
 def test_lower_precisions(capsys):
     reduced = [record("jax", "scan", 40.0, precision="tf32"), record("jax", "jit", 30.0, precision="bf16")]
     verdicts.say_precisions([*pair(90, 60), *reduced])

@@ -1,0 +1,172 @@
+"""Why the times of a comparison are what they are, in words: the rate of kernels, launches from the host, the images.
+
+Every sentence follows from the records, whichever way they fall. Must not learn how anything was measured or drawn.
+"""
+
+from helpers.data import PUBLISHED
+from helpers.drawing.system_lines import OURS, seconds, system_name
+from helpers.number_text import show_share, show_time
+from helpers.report import NOT_MEASURED, say
+from helpers.results import find_records
+from helpers.suites.workloads import CIFAR_SHAPES
+from helpers.teaching.verdicts import verdict
+
+SHORT = (
+    "At its fp32 limit the card would do the arithmetic of a step in {least}; ours spends {own} on a step, {rival} "
+    "{other}. Neither is limited by arithmetic."
+)
+RATES = (
+    "With its arithmetic counted as direct convolutions, ours reaches {own} of the card's fp32 limit, {rival} {other}."
+)
+BEHIND = (
+    "The frameworks' libraries choose among many convolution kernels tuned for a card; ours are loops of one design."
+)
+KERNELS = (
+    "The {count} kernels of our step, each measured alone, take {busy} one after the other ({origin}), convolutions "
+    "{share} of that; a step of the epoch took {step} on that day."
+)
+LAUNCHES = (
+    "Ours takes {apart} for a step when Python launches its {count} kernels one by one, and {whole} where one graph "
+    "holds the epoch: {each} a launch ({network}, batch {batch_size:,}; {origin})."
+)
+WAITS = (
+    "{name} takes {apart} for a step, and {whole} where one launch holds the epoch ({form}): for {waits} of it, "
+    "{share}, the card waits for the host ({origin})."
+)
+NO_WAITS = (
+    "{name} takes {apart} for a step, no longer than where one launch holds the epoch ({form}, {whole}; {origin})."
+)
+ALIKE = (
+    "{kind}: {first} and {second} are at most {most} apart, half of the times at most {middle} ({name} at batch "
+    "{batch_size:,} is the furthest of {count})."
+)
+# the same operations, launched by the host step by step and as a whole epoch
+STEPWISE = {"pytorch": ("eager", "epoch graph"), "jax": ("jit", "scan")}
+# what a form hands over at once, by words in its name; the first that fits
+HANDED_OVER = {
+    "An epoch as CUDA graphs": ("epoch graph", "command buffers"),
+    "An epoch as a compiled function": ("scan", "epoch function"),
+    "Step by step": ("",),
+}
+BUSY = 0.1  # of the card's fp32 limit: below it, arithmetic does not decide
+IMAGES = {name: facts.train for name, facts in PUBLISHED.items()} | {CIFAR_SHAPES: PUBLISHED["cifar10"].train}
+IMAGES |= {"CIFAR-10 (recompressed)": IMAGES[CIFAR_SHAPES]}
+
+
+def say_reason(records):
+    """What decides between ours and the fastest framework at one batch: the kernels' rate, or what is around them.
+
+    Parameters
+    ----------
+    records : list of dict
+        As `verdict` takes them, with the work of an epoch and the card's limit: flops, fp32_flops.
+    """
+    found = verdict(records)
+    if found is None or "flops" not in found or "flops" not in found["baseline"]:
+        print(NOT_MEASURED)
+        return
+    pair, steps = (found, found["baseline"]), steps_of(found)
+    shares = [record["flops"] / seconds(record) / record["fp32_flops"] for record in pair]
+    rival = system_name(found["baseline"])
+    if max(shares) < BUSY:
+        least = show_time(found["flops"] / found["fp32_flops"] / steps, "s")
+        own, other = (show_time(seconds(record) / steps, "s") for record in pair)
+        say(SHORT, least=least, own=own, rival=rival, other=other)
+    else:
+        say(RATES, rival=rival, own=show_share(shares[0]), other=show_share(shares[1]))
+        if found["ratio"] < 1:
+            print(BEHIND)
+    _say_kernels(found)
+
+
+def _say_kernels(ours):
+    """What the kernels of our step take of it, where both were measured on the same card and day."""
+    alike = {key: ours[key] for key in ("network", "batch_size", "precision", "gpu")}
+    kernels = find_records(experiment="kernel_time", system=ours["system"], **alike)
+    epochs = find_records(experiment="epoch_time", system=ours["system"], form=ours["form"], **alike)
+    epochs = [record for record in epochs if record.get("date") == kernels[0].get("date")] if kernels else []
+    if epochs:
+        busy = sum(record["median"] for record in kernels)
+        share = sum(r["median"] for r in kernels if r["form"].startswith("conv")) / busy
+        step = show_time(seconds(epochs[0]) / steps_of(epochs[0]), "s")
+        busy = show_time(busy, kernels[0]["unit"])
+        say(KERNELS, kernels[0], step=step, count=len(kernels), busy=busy, share=show_share(share))
+
+
+def steps_of(record):
+    """Steps of the epoch that a record times: the last partial batch is dropped."""
+    return IMAGES[record["dataset"]] // record["batch_size"]
+
+
+def say_launches(records):
+    """What launches from the host cost a step: of our kernels one by one, and of a framework's.
+
+    Parameters
+    ----------
+    records : list of dict
+        compared_epoch_time records of one network, data set, batch, precision and card.
+    """
+    said = False
+    for record in records:
+        stepwise, whole = STEPWISE.get(record["system"], (None, None))
+        if record["form"] == stepwise and (other := _form(records, record["system"], whole)):
+            apart, together = (seconds(each) / steps_of(each) for each in (record, other))
+            times = {"apart": show_time(apart, "s"), "whole": show_time(together, "s"), "form": whole}
+            waits = {"waits": show_time(apart - together, "s"), "share": show_share(1 - together / apart)}
+            say(WAITS if apart > together else NO_WAITS, record, name=system_name(record), **{**times, **waits})
+            said = True
+    if not (_say_our_launches(records) or said):
+        print(NOT_MEASURED)
+
+
+def _form(records, system, form):
+    """The record of a system and form; None where there is none."""
+    return next((record for record in records if (record["system"], record["form"]) == (system, form)), None)
+
+
+def _say_our_launches(records):
+    """The cost of a launch of ours, where an epoch was also measured kernel by kernel; whether it was."""
+    ours = next((record for record in records if record["system"] in OURS), None)
+    if ours is None:
+        return False
+    alike = {key: ours[key] for key in ("system", "network", "dataset", "batch_size", "precision", "gpu")}
+    epochs = find_records(experiment="epoch_time", **alike)
+    pair = [_form(epochs, ours["system"], form) for form in ("resident", "epoch graph")]
+    kernels = find_records(experiment="kernel_time", **alike)
+    if None in pair or not kernels:
+        return False
+    apart, together = (seconds(record) / steps_of(record) for record in pair)
+    times = {"apart": show_time(apart, "s"), "whole": show_time(together, "s")}
+    say(LAUNCHES, pair[0], count=len(kernels), each=show_time((apart - together) / len(kernels), "s"), **times)
+    return True
+
+
+def say_alike(first, second):
+    """How far the times of two data sets are apart, for forms that depend on the host more or less.
+
+    Parameters
+    ----------
+    first, second : list of dict
+        compared_epoch_time records of one network, precision and card, each of one data set whose images have the
+        same shape and number.
+    """
+    others = {(record["system"], record["form"], record["batch_size"]): record for record in second}
+    gaps = {}
+    for record in first:
+        other = others.get((record["system"], record["form"], record["batch_size"]))
+        if other is not None:
+            ratio = seconds(record) / seconds(other)
+            gaps.setdefault(_handed_over(record["form"]), []).append((max(ratio, 1 / ratio) - 1, record))
+    if not gaps:
+        print(NOT_MEASURED)
+    for kind in filter(gaps.get, HANDED_OVER):
+        found = sorted(gaps[kind], key=lambda gap: gap[0])
+        most, furthest = found[-1]
+        names = {"first": first[0]["dataset"], "second": second[0]["dataset"], "name": system_name(furthest)}
+        shares = {"most": show_share(most), "middle": show_share(found[(len(found) - 1) // 2][0])}
+        say(ALIKE, furthest, kind=kind, count=len(found), **names, **shares)
+
+
+def _handed_over(form):
+    """The kind in HANDED_OVER that a form is of."""
+    return next(kind for kind, words in HANDED_OVER.items() if any(word in form for word in words))

@@ -69,6 +69,29 @@ def test_what_other_code_measured_is_not_resumed(output, monkeypatch):
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("name, goes_on", [("growth", True), ("accuracy", False)])
+def test_a_cell_that_fails(output, monkeypatch, capsys, name, goes_on):
+    """It stops no other one that does not need its records, is tried again, and leaves no file without it."""
+    monkeypatch.setattr(suites, "gpu_available", lambda: True)
+    calls, error = [], AssertionError("a loss outside the bound")
+
+    def failing(records):
+        calls.append("failing")
+        raise error
+
+    def works(records):
+        calls.append("works")
+        return [dict(RECORD)]
+
+    with pytest.raises(suites.MeasurementError if goes_on else AssertionError, match="failing|outside"):
+        suites.run_suite(name, folder=output, cells={"failing": failing, "works": works})
+    assert calls == (["failing", "works"] if goes_on else ["failing"]) and not list(output.glob("*-*.json"))
+    assert ("failing: failed: a loss outside the bound" in capsys.readouterr().out) == goes_on
+    calls.clear()
+    path = suites.run_suite(name, folder=output, cells={"failing": works, "works": works})
+    assert calls == ["works"] * (1 if goes_on else 2) and len(json.loads(path.read_text())["records"]) == 2
+
+
 def test_a_broken_record_leaves_the_old_file(output):
     path = suites.run_suite("epoch", folder=output, cells={"cell": lambda _: [dict(RECORD)]})
     before = path.read_bytes()

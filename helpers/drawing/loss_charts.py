@@ -7,7 +7,7 @@ import numpy as np
 
 from helpers.drawing.charts import MARGIN, SEPARATOR, WIDTH, new_chart, place, text_width
 from helpers.drawing.figure_style import FAINT, MUTED
-from helpers.drawing.system_lines import LABEL, OURS, SYSTEM_COLOURS
+from helpers.drawing.system_lines import LABEL, OURS, SYSTEM_COLOURS, short_share
 
 ROW = 0.2  # inches of a name
 PIECE, THICK = 6.0, 2.4  # points: length of a line's pieces, and its width
@@ -99,4 +99,4 @@ def _gap(losses, reference):
 
 def _share(share):
     """A share in per cent with two digits, however small."""
-    return f"{float(f'{100 * share:.2g}'):.10f}".rstrip("0").rstrip(".") + "\u00a0%"
+    return short_share(float(f"{share:.2g}"))

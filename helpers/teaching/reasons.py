@@ -30,7 +30,7 @@ LAUNCHES = (
     "holds the epoch: {each} a launch ({network}, batch {batch_size:,}; {origin})."
 )
 WAITS = (
-    "{name} takes {apart} for a step, and {whole} where one launch holds the epoch ({form}): for {waits} of it, "
+    "{name} takes {apart} for a step, and {whole} where one launch holds the epoch ({form}): for {each} of it, "
     "{share}, the card waits for the host ({origin})."
 )
 NO_WAITS = (
@@ -42,6 +42,7 @@ ALIKE = (
 )
 # the same operations, launched by the host step by step and as a whole epoch
 STEPWISE = {"pytorch": ("eager", "epoch graph"), "jax": ("jit", "scan")}
+OWN_STEPWISE = ("resident", "epoch graph")  # of suite "epoch"
 # what a form hands over at once, by words in its name; the first that fits
 HANDED_OVER = {
     "An epoch as CUDA graphs": ("epoch graph", "command buffers"),
@@ -81,9 +82,8 @@ def say_reason(records):
 
 def _say_kernels(ours):
     """What the kernels of our step take of it, where both were measured on the same card and day."""
-    alike = {key: ours[key] for key in ("network", "batch_size", "precision", "gpu")}
-    kernels = find_records(experiment="kernel_time", system=ours["system"], **alike)
-    epochs = find_records(experiment="epoch_time", system=ours["system"], form=ours["form"], **alike)
+    kernels = _measured(ours, "kernel_time")
+    epochs = _measured(ours, "epoch_time", form=ours["form"])
     epochs = [record for record in epochs if record.get("date") == kernels[0].get("date")] if kernels else []
     if epochs:
         busy = sum(record["median"] for record in kernels)
@@ -91,6 +91,12 @@ def _say_kernels(ours):
         step = show_time(seconds(epochs[0]) / steps_of(epochs[0]), "s")
         busy = show_time(busy, kernels[0]["unit"])
         say(KERNELS, kernels[0], step=step, count=len(kernels), busy=busy, share=show_share(share))
+
+
+def _measured(ours, experiment, **more):
+    """Records of another experiment with the system, network, batch, precision and card of `ours`."""
+    alike = {key: ours[key] for key in ("system", "network", "batch_size", "precision", "gpu")}
+    return find_records(experiment=experiment, **alike, **more)
 
 
 def steps_of(record):
@@ -106,39 +112,31 @@ def say_launches(records):
     records : list of dict
         compared_epoch_time records of one network, data set, batch, precision and card.
     """
-    said = False
-    for record in records:
-        stepwise, whole = STEPWISE.get(record["system"], (None, None))
-        if record["form"] == stepwise and (other := _form(records, record["system"], whole)):
-            apart, together = (seconds(each) / steps_of(each) for each in (record, other))
-            times = {"apart": show_time(apart, "s"), "whole": show_time(together, "s"), "form": whole}
-            waits = {"waits": show_time(apart - together, "s"), "share": show_share(1 - together / apart)}
-            say(WAITS if apart > together else NO_WAITS, record, name=system_name(record), **{**times, **waits})
-            said = True
-    if not (_say_our_launches(records) or said):
+    found = [(WAITS, *pair, 1) for pair in _pairs(records, STEPWISE)]
+    ours = next((record for record in records if record["system"] in OURS), None)
+    kernels = _measured(ours, "kernel_time", dataset=ours["dataset"]) if ours else []
+    if kernels:
+        epochs = _measured(ours, "epoch_time", dataset=ours["dataset"])
+        found += [(LAUNCHES, *pair, len(kernels)) for pair in _pairs(epochs, {ours["system"]: OWN_STEPWISE})]
+    for template, apart, whole, launches in found:
+        _say_launches(template, apart, whole, launches)
+    if not found:
         print(NOT_MEASURED)
 
 
-def _form(records, system, form):
-    """The record of a system and form; None where there is none."""
-    return next((record for record in records if (record["system"], record["form"]) == (system, form)), None)
+def _pairs(records, forms):
+    """Records of a system's two `forms`, {system: (launched step by step, as a whole epoch)}, where both are there."""
+    by_name = {(record["system"], record["form"]): record for record in records}
+    pairs = [[by_name.get((system, form)) for form in both] for system, both in forms.items()]
+    return [pair for pair in pairs if None not in pair]
 
 
-def _say_our_launches(records):
-    """The cost of a launch of ours, where an epoch was also measured kernel by kernel; whether it was."""
-    ours = next((record for record in records if record["system"] in OURS), None)
-    if ours is None:
-        return False
-    alike = {key: ours[key] for key in ("system", "network", "dataset", "batch_size", "precision", "gpu")}
-    epochs = find_records(experiment="epoch_time", **alike)
-    pair = [_form(epochs, ours["system"], form) for form in ("resident", "epoch graph")]
-    kernels = find_records(experiment="kernel_time", **alike)
-    if None in pair or not kernels:
-        return False
-    apart, together = (seconds(record) / steps_of(record) for record in pair)
-    times = {"apart": show_time(apart, "s"), "whole": show_time(together, "s")}
-    say(LAUNCHES, pair[0], count=len(kernels), each=show_time((apart - together) / len(kernels), "s"), **times)
-    return True
+def _say_launches(template, apart, whole, launches):
+    """One sentence: a step of the record `apart`, in so many `launches`, against one of the record `whole`."""
+    first, second = (seconds(record) / steps_of(record) for record in (apart, whole))
+    shown = {"apart": show_time(first, "s"), "whole": show_time(second, "s"), "share": show_share(1 - second / first)}
+    shown |= {"each": show_time((first - second) / launches, "s"), "count": launches, "form": whole["form"]}
+    say(template if first > second else NO_WAITS, apart, name=system_name(apart), **shown)
 
 
 def say_alike(first, second):

@@ -124,7 +124,7 @@ def write_results(suite, records, environment=None, folder=RESULTS):
 
 
 def read_results(folder=RESULTS):
-    """Every record of every file, each with its file's "gpu", "date" and "suite" added, in order of file name.
+    """Every record of every file, each with its file's "gpu", "date", "suite" and "file" added, in order of file name.
 
     Returns
     -------
@@ -136,7 +136,8 @@ def read_results(folder=RESULTS):
             content = json.loads(path.read_text(encoding="utf-8"))
             environment = content["environment"]
             origin = {"gpu": environment["gpu"], "date": environment["date"]}
-            origin["suite"] = path.stem.removeprefix(f"{short_name(environment['gpu'])}-")
+            cell = path.stem.removeprefix(f"{short_name(environment['gpu'])}-")
+            origin |= {"suite": cell.partition("-")[0], "file": path.name}
             records += [{**origin, **record} for record in content["records"]]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path.name} is no measurement file ({error}); write it anew with its suite") from None
@@ -145,7 +146,7 @@ def read_results(folder=RESULTS):
 
 def environment_of(record, folder=RESULTS):
     """What a record was measured in (`describe_environment`), as its file in `folder` says; None without one."""
-    path = Path(folder) / f"{short_name(record['gpu'])}-{record['suite']}.json"
+    path = Path(folder) / record["file"]
     return json.loads(path.read_text(encoding="utf-8"))["environment"] if path.exists() else None
 
 

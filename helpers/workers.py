@@ -3,6 +3,7 @@
 Knows how requests travel (one JSON object a line) and the engine protocol; must not learn about suites or records.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -74,9 +74,13 @@ class Worker:
         """Whether the process is there."""
         return self._process.poll() is None
 
-    def close(self):
-        """End the process: it stops when its input ends."""
+    def end_input(self):
+        """Let the process end by itself: it stops when its input ends."""
         self._process.stdin.close()
+
+    def close(self):
+        """End the process."""
+        self.end_input()
         try:
             self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
@@ -97,6 +101,7 @@ class Workers:
 
     def __init__(self, caches=()):
         self._all, self._free, self._caches, self._folders = [], {}, tuple(caches), {}
+        atexit.register(self.close)  # a process that outlives this one would hold memory while the next suite measures
 
     def take(self, name, environment=None):
         """A Worker that nobody else has: one of this name that was given back and lives, or a new one."""
@@ -122,11 +127,14 @@ class Workers:
         self._free[name].append(worker)
 
     def close(self):
-        """End all processes at once: each takes seconds to give its memory back."""
+        """End all processes at once: each takes seconds to give its memory back. The end of this one does it too."""
+        atexit.unregister(self.close)
         workers, self._all, self._free = self._all, [], {}
         folders, self._folders = self._folders, {}
-        with ThreadPoolExecutor(max(1, len(workers))) as pool:
-            list(pool.map(lambda worker: worker.close(), workers))
+        for worker in workers:
+            worker.end_input()
+        for worker in workers:
+            worker.close()
         for folder in folders.values():
             folder.cleanup()
 

@@ -29,9 +29,7 @@ SUITES = (
     "growth",
 )
 OUTPUT = ROOT / "output"
-BY_CELL = ("frameworks",)  # suites that write a file a cell
-ON_CARD = ("frameworks", "costs", "growth")  # suites that would take hours without one
-INDEPENDENT = ("costs", "growth")  # suites of one file whose cells need no other's records: a failure stops no other
+BY_CELL = ("frameworks", "costs", "growth")  # a file a cell: no cell needs another's records, and all take hours
 NO_CARD = "suite {!r} measures the card, and there is none; run it on a machine with a GPU, or try --quick"
 FAILURES = (AssertionError, RuntimeError)  # a loss outside its bound, a figure beyond the card, a process that ended
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file
@@ -59,9 +57,9 @@ def run_suite(name, quick=False, folder=None, cells=None):
     Raises
     ------
     MeasurementError
-        If the suite needs a card and there is none; of an `INDEPENDENT` one, after the last cell, if one failed.
+        If the suite needs a card and there is none.
     """
-    environment, failed = describe_environment(), []
+    environment = describe_environment()
     cells = _cells_of(name, quick) if cells is None else cells
     if not cells:
         raise MeasurementError(NO_CARD.format(name))
@@ -73,14 +71,8 @@ def run_suite(name, quick=False, folder=None, cells=None):
             print(f"{name}: {key}: measured before, kept", flush=True)
             continue
         print(f"{name}: {key}", flush=True)
-        try:
-            done[key] = cell([record for records in done.values() for record in records])
-        except FAILURES as error:
-            if name not in INDEPENDENT:
-                raise
-            failed.append(_say_failure(name, key, error))
+        done[key] = cell([record for records in done.values() for record in records])
         write_atomically(progress, json.dumps({"environment": environment, "done": done}))
-    _refuse(failed)
     path = write_results(name, [record for key in cells for record in done[key]], environment, folder)
     progress.unlink(missing_ok=True)
     return path
@@ -88,7 +80,7 @@ def run_suite(name, quick=False, folder=None, cells=None):
 
 def _cells_of(name, quick):
     """A suite's own cells."""
-    if name in ON_CARD and not quick and not gpu_available():
+    if name in BY_CELL and not quick and not gpu_available():
         raise MeasurementError(NO_CARD.format(name))
     return import_module(f"helpers.suites.{name}").cells(quick)
 
@@ -134,21 +126,11 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
             try:
                 written.append(write_results(f"{name}-{key}", cells[key]([]), environment, folder))
             except FAILURES as error:  # the others need not suffer for it
-                failed.append(_say_failure(name, key, error))
-    _refuse(failed)
-    return written
-
-
-def _say_failure(name, key, error):
-    """Print why a cell failed; its key."""
-    print(f"{name}: {key}: failed: {error}", flush=True)
-    return key
-
-
-def _refuse(failed):
-    """Raise MeasurementError where cells failed."""
+                print(f"{name}: {key}: failed: {error}", flush=True)
+                failed.append(key)
     if failed:
         raise MeasurementError(f"{', '.join(failed)} failed, for the reasons above; the same command tries again")
+    return written
 
 
 def _is_current(path, environment):

@@ -3,6 +3,7 @@
 One process at a time, so that the card's memory is its own. Must not learn how an engine works.
 """
 
+import re
 import tempfile
 import threading
 import time
@@ -22,29 +23,34 @@ from helpers.workers import Worker
 
 BATCH, EPOCHS = 128, 10
 SAMPLING_SECONDS, MEGABYTE = 0.002, 1e6
+GIVEN_BACK = 16 * MEGABYTE  # more is no fluctuation: somebody else held it
 # folders of compiled code: an empty one for each process, so that its start is a cold one
 CACHES = ("CNN_CACHE", "CUDA_CACHE_PATH", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 SYSTEMS = tuple(system for system in OURS if system.gpu) + ORDINARY_AND_BEST
 
 
 def cells(quick):
-    """For each system its memory on both networks, and its start and its learning on lenet5 and MNIST."""
+    """For each system, by the name of its file: memory on both networks, start and learning on lenet5 and MNIST."""
     small = {"train": 512, "test": 256} if quick else {}
     epochs = 2 if quick else EPOCHS
     systems = (System("vectorized", "BLAS, all cores"),) if quick else SYSTEMS
     learnt = {"network": "lenet5", "dataset": "mnist", **small}
     held = {"network": "vgg_small", "dataset": CIFAR_SHAPES}
-    return {system.name: lambda _, system=system: costs(system, learnt, held, epochs) for system in systems}
+    return {_file_name(system): lambda _, system=system: costs(system, learnt, held, epochs) for system in systems}
+
+
+def _file_name(system):
+    return re.sub("[^a-z0-9]+", "-", system.name.lower()).strip("-")
 
 
 def costs(system, learnt, held, epochs):
     """Records of one system: those of `learning` on the workload `learnt`, and peak_memory on it and on `held`."""
     try:
-        context = _taken(system, TINY) if gpu_available() else None
+        least = _taken(system, TINY) if gpu_available() else None
         records, taken = learning(system, learnt, epochs)
-        if context is None:
+        if least is None:
             return records
-        return [*records, _peak(system, learnt, taken, context), _peak(system, held, _taken(system, held), context)]
+        return [*records, _peak(system, learnt, taken, least), _peak(system, held, _taken(system, held), least)]
     except Absent as reason:
         return [absence(_base(system, workload), system, str(reason)) for workload in (learnt, held)]
 
@@ -122,13 +128,14 @@ class HighWater:
 
     def __init__(self):
         device.synchronize()  # this process's own context is there before the first sample
-        self._before, self._most, self._open = device.memory_info()[0], 0, True
+        self._before, self._most, self._given_back, self._open = device.memory_info()[0], 0, 0, True
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def _sample(self):
         while self._open:
-            self._most = max(self._most, self._before - device.memory_info()[0])
+            taken = self._before - device.memory_info()[0]
+            self._most, self._given_back = max(self._most, taken), max(self._given_back, -taken)
             time.sleep(SAMPLING_SECONDS)
 
     def __enter__(self):
@@ -148,9 +155,15 @@ class HighWater:
         Raises
         ------
         MeasurementError
-            If nothing was taken: a process that trains takes something.
+            If nothing was taken, though a process that trains takes something; or if more was free than before: then
+            somebody else's memory was counted as free for this process.
         """
         self.__exit__()
+        if self._given_back > GIVEN_BACK:
+            given = self._given_back / MEGABYTE
+            raise MeasurementError(
+                f"{given:.0f} MB of the card were given back while memory was measured; measure again"
+            )
         if self._most <= 0:
             raise MeasurementError(f"a process took {self._most} bytes of the card; the sampling is broken")
         return self._most
@@ -169,13 +182,14 @@ def _taken(system, workload):
         return water.close()
 
 
-def _peak(system, workload, taken, context):
-    """peak_memory: what a process took of the card, less its data set and what it takes for a tiny network.
+def _peak(system, workload, taken, least):
+    """peak_memory: all that a process took of the card; `data_set` and `tiny_network` say what is bound to be in it.
 
-    The tiny network's share is context, libraries and the allocator's first blocks: `context`, in MB beside it.
+    A tiny network takes `least`: context, libraries, the allocator's first blocks and what a library tries its
+    algorithms with. It is not taken off: a library that gives this room back uses it again for the next purpose.
     """
     base = _base(system, workload)
     data = 0 if system.data == "host-fed" else make_workload(**workload).dataset.train_images.nbytes
-    own = (taken - context - data) / MEGABYTE
-    print(f"  {base['network']}: {own:.0f} MB beside data set and context", flush=True)
-    return {"experiment": "peak_memory", **base, **_one(own, "MB"), "context": context / MEGABYTE}
+    parts = {"data_set": data / MEGABYTE, "tiny_network": least / MEGABYTE}
+    print(f"  {base['network']}: {taken / MEGABYTE:.0f} MB of the card", flush=True)
+    return {"experiment": "peak_memory", **base, **_one(taken / MEGABYTE, "MB"), **parts}

@@ -32,15 +32,15 @@ SYSTEMS = (
 
 
 def cells(quick):
-    """One cell for the base and one for each value that something grows to."""
+    """One cell for the base, a point of every line, and one for each thing that grows."""
     if quick:
         small = {"batch": 4, "size": 6, "channels": 2, "depth": 1, "samples": 16}
-        return {"depth 1": lambda _: grown("depth", 1, SYSTEMS[:1], small, runs=2)}
+        return {"depth": lambda _: grown("depth", 1, SYSTEMS[:1], small, runs=2)}
     measured = partial(grown, workers=Workers(SHARED_CACHES))  # alive until the last cell is measured
     found = {"base": lambda _: _of_all(measured("batch", BASE["batch"]))}
-    for by, values in VALUES.items():
-        found |= {f"{by} {value}": lambda _, by=by, value=value: measured(by, value) for value in values}
-    return found
+    return found | {
+        by: lambda _, by=by: [record for value in VALUES[by] for record in measured(by, value)] for by in VALUES
+    }
 
 
 def _of_all(records):
@@ -66,6 +66,7 @@ def grown(by, value, systems=SYSTEMS, base=BASE, runs=7, workers=None):
     -------
     list of dict
     """
+    print(f"  {by} {value}", flush=True)
     sizes = {**base, by: value}
     network = {"channels": sizes["channels"], "depth": sizes["depth"]}
     workload = {"network": network, "dataset": {"size": sizes["size"], "samples": sizes["samples"]}, "rate": RATE}

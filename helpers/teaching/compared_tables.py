@@ -33,7 +33,7 @@ def times_table(records):
         return None
     alike = {key: records[0].get(key) for key in ("network", "dataset", "precision", "gpu")}
     absent = find_records(experiment="absent", **alike)
-    absent = [record for record in absent if record["suite"].startswith("frameworks")]
+    absent = [record for record in absent if record["suite"] == "frameworks"]
     say_absent(absent)
     say("Times on the {gpu}, {precision}, {dataset} ({origin}). {marks}", records[0], marks=marks_of(records))
     say_proof(records)

@@ -207,7 +207,7 @@ def main(arguments=None):
     parser.add_argument("suite", choices=[*SUITES, "worker"], metavar="suite", help=f"one of {', '.join(SUITES)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, any machine: the numbers mean nothing")
     parser.add_argument("--output", help="folder of the results; data/results by default, output/quick with --quick")
-    where = f"suite {', '.join(BY_CELL)} only"
+    where = f"suites {', '.join(BY_CELL)} only"
     parser.add_argument("--only", default="", help=f"cells to measure again, separated by commas ({where})")
     parser.add_argument("--seconds", type=float, default=math.inf, help=f"begin no cell later than this ({where})")
     options = parser.parse_args(arguments)

@@ -20,7 +20,8 @@ from helpers.results import (
 
 def test_read_back_with_its_origin(records):
     assert [r["system"] for r in records] == ["loops", "layerwise"]
-    assert records[0] == LOOPS | {"gpu": "NVIDIA T4", "date": "2026-01-02", "suite": "epoch"}
+    origin = {"gpu": "NVIDIA T4", "date": "2026-01-02", "suite": "epoch", "file": "t4-epoch.json"}
+    assert records[0] == LOOPS | origin
     assert find_record(records, system="fused") is None
 
 

@@ -71,12 +71,20 @@ def test_a_process_that_takes_nothing_shows_a_broken_sampling(monkeypatch):
         water.close()
 
 
-def test_memory_is_less_the_data_set_and_the_context():
+def test_memory_that_others_give_back_meanwhile_spoils_the_measurement(monkeypatch):
+    _card_with(monkeypatch, lambda times: -20_000_000 if times == 2 else 5_000_000 * (times > 2))
+    with costs.HighWater() as water, pytest.raises(MeasurementError, match="20 MB of the card were given back"):
+        time.sleep(0.05)
+        water.close()
+
+
+def test_memory_is_told_whole_with_what_is_bound_to_be_in_it():
     work = {"network": "vgg_small", "dataset": "CIFAR-10 shapes"}
     record = costs._peak(VECTORIZED, work, 900_000_000, 300_000_000)
-    assert record["median"] == pytest.approx(900 - 300 - 153.6) and record["context"] == 300 and record["unit"] == "MB"
+    assert record["median"] == 900 and record["tiny_network"] == 300 and record["unit"] == "MB"
+    assert record["data_set"] == pytest.approx(153.6)
     fed = costs._peak(System("keras", "fit", data="host-fed"), work, 900_000_000, 300_000_000)
-    assert fed["median"] == pytest.approx(600)
+    assert fed["median"] == 900 and fed["data_set"] == 0
 
 
 def test_a_card_adds_the_memory_of_both_networks(monkeypatch):
@@ -86,10 +94,12 @@ def test_a_card_adds_the_memory_of_both_networks(monkeypatch):
     monkeypatch.setattr(costs, "_taken", lambda system, work: takes["held" if work is held else "tiny"])
     *learnt, own, other = costs.costs(VECTORIZED, TINY, held, epochs=1)
     assert len(learnt) == 4 and own["experiment"] == other["experiment"] == "peak_memory"
-    assert own["median"] == pytest.approx(5 - 2 - 64 * 180 / 1e6)
-    assert other["median"] == pytest.approx(7 - 2 - 32 * 180 / 1e6)
+    assert (own["median"], other["median"]) == (5, 7) and own["tiny_network"] == other["tiny_network"] == 2
+    assert (own["data_set"], other["data_set"]) == (64 * 180 / 1e6, 32 * 180 / 1e6)
 
 
 def test_every_system_has_its_cell():
-    assert "layerwise (epoch graph)" in costs.cells(quick=False)
-    assert list(costs.cells(quick=True)) == ["vectorized (BLAS, all cores)"]
+    names = list(costs.cells(quick=False))
+    assert names[0] == "layerwise-epoch-graph" and "keras-fit-best-settings-backend-jax" in names
+    assert len(set(names)) == len(costs.SYSTEMS)
+    assert list(costs.cells(quick=True)) == ["vectorized-blas-all-cores"]

@@ -19,6 +19,13 @@ def test_what_grows_stands_in_the_record():
     assert record["system"] == "vectorized" and record["network"] == "plain_blocks" and record["batch_size"] == 4
 
 
+def test_data_sets_of_one_name_and_several_sizes_have_an_oracle_each():
+    """Otherwise the larger one is held against the losses of the smaller one, and fails."""
+    for samples in (16, 32):
+        (record,) = growth.grown("samples", samples, [VECTORIZED], SMALL, runs=2)
+        assert record["agreement"] < 1 and record["value"] == samples
+
+
 @pytest.mark.parametrize("by, ratio", [("channels", 3.5), ("depth", 2.3), ("samples", 2.0), ("size", 3.9)])
 def test_the_floor_follows_the_work(by, ratio):
     """Twice as large: the data set takes twice the time, an image four times; depth, seven inner layers for three."""
@@ -35,8 +42,9 @@ def test_the_floor_follows_the_work(by, ratio):
 def test_the_base_is_a_point_of_every_line(monkeypatch):
     timed = [{"experiment": "growth", "system": "vectorized", "unit": "ms", "median": 1.0}]
     monkeypatch.setattr(growth, "measure", lambda *arguments, **options: timed)
-    records = growth.cells(quick=False)["base"]([])
-    assert [(r["by"], r["value"]) for r in records] == list(growth.BASE.items())
+    cells = growth.cells(quick=False)
+    assert [(r["by"], r["value"]) for r in cells["base"]([])] == list(growth.BASE.items())
+    assert list(cells) == ["base", *growth.VALUES] and len(cells["samples"]([])) == 3
 
 
 def test_plain_blocks_have_the_sizes_asked_for():

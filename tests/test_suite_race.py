@@ -1,12 +1,15 @@
 """A race of systems: slices of an epoch, proof of agreement, shared processes, frameworks that are absent."""
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers.results import write_results
+from helpers.results import ROOT, write_results
 from helpers.suites import epoch, race, rivals
 from helpers.suites.rivals import System
 from helpers.workers import WorkerError, Workers
@@ -76,6 +79,14 @@ def test_races_share_processes_but_not_engines():
     assert (small[0]["batch_size"], large[0]["batch_size"]) == (8, 16)
 
 
+def test_processes_end_before_the_one_that_asked_for_them():
+    """A suite may end, or fail, with workers alive; what they hold of a card would be missing for the next one."""
+    asks = "from helpers.workers import Workers; print(Workers().take('any')._process.pid)"
+    process = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True, cwd=ROOT)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process.stdout), 0)
+
+
 def test_processes_share_a_folder_of_compiled_code_that_goes_with_them(monkeypatch):
     started = []
 
@@ -84,8 +95,10 @@ def test_processes_share_a_folder_of_compiled_code_that_goes_with_them(monkeypat
             super().__init__(step=1.0)
             started.append(environment)
 
-        def close(self):
+        def end_input(self):
             pass
+
+        close = end_input
 
     monkeypatch.setattr("helpers.workers.Worker", Recorded)
     with closing(Workers(["A_CACHE"])) as workers:

@@ -163,25 +163,6 @@ def test_a_cell_that_fails_leaves_the_others(output, capsys):
     assert "a: failed: jax (scan) disagrees at step 3" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name, goes_on", [("growth", True), ("accuracy", False)])
-def test_a_failure_in_a_suite_of_one_file(output, monkeypatch, capsys, name, goes_on):
-    """It stops no cell that does not need its records, is tried again, and leaves no file without it."""
-    monkeypatch.setattr(suites, "gpu_available", lambda: True)
-    calls = []
-
-    def broken(records):
-        calls.append("a")
-        raise AssertionError("a loss outside the bound")
-
-    with pytest.raises(MeasurementError if goes_on else AssertionError, match="a failed, for|outside the bound"):
-        suites.run_suite(name, folder=output, cells={"a": broken, **_cells(calls, "b")})
-    assert calls == (["a", "b"] if goes_on else ["a"]) and not list(output.glob("*.json"))
-    assert ("a: failed: a loss outside the bound" in capsys.readouterr().out) == goes_on
-    path = suites.run_suite(name, folder=output, cells=_cells(calls, "a", "b"))
-    assert calls == (["a", "b", "a"] if goes_on else ["a", "a", "b"])
-    assert [record["form"] for record in json.loads(path.read_text())["records"]] == ["a", "b"]
-
-
 def test_no_cell_is_begun_after_its_time(output, capsys):
     calls = []
     assert not suites.run_cells("frameworks", folder=output, seconds=-1.0, cells=_cells(calls, "a"))

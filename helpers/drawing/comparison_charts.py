@@ -34,10 +34,11 @@ from helpers.drawing.system_lines import (
 )
 from helpers.number_text import show_ratio, show_share, show_time
 
+MINUS = "\u2212"
 # what a "growth" record's `by` is called
 GROWN = {
-    **{"batch": "batch", "size": "height and width of an image", "channels": "filters of a layer"},
-    **{"depth": "number of convolutions", "samples": "number of training images"},
+    **{"batch": "batch", "size": "side of an image", "channels": "filters of a layer"},
+    **{"depth": "number of convolutions", "samples": "number of images"},
 }
 
 
@@ -104,9 +105,10 @@ def plot_growth(records, title=None):
     grown, lines = GROWN[by.pop()], []
     for line in lines_over(records, "value", free):
         power = fitted_power(line.x, line.y)
-        lines.append(replace(line, name=f"{line.name} (power {power:.2f})"))
+        lines.append(replace(line, name=f"{line.name} (power {power:.2f})".replace("-", MINUS)))
         if line.ours:
-            title = title or f"An epoch of {line.system} grows with the power {power:.2f} of the {grown}"
+            verb = "grows" if power > 0 else "shrinks"
+            title = title or f"Time of {line.system} {verb} with the power {abs(power):.2f} of the {grown}"
     limit = "dashed: the card's limit" * ("floor" in records[0])
     note = conditions(records, "upright lines: fastest to slowest", "power fitted to the upper half", limit)
     chart, axes = log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")

@@ -128,12 +128,12 @@ def precision_table(records):
 
 
 def memory_table(records):
-    """Memory of the card that each system takes, a column for each network.
+    """Most memory of the card that each system takes, a column for each network, and how much of it data sets are.
 
     Parameters
     ----------
     records : list of dict
-        Of experiment "peak_memory".
+        Of experiment "peak_memory", of one card.
 
     Returns
     -------
@@ -143,9 +143,14 @@ def memory_table(records):
     if not records:
         print("No table: the memory of a process has not been measured on any card yet.")
         return None
-    frame = pd.DataFrame([{**record, "name": system_name(record)} for record in records])
-    table = frame.pivot_table(index="name", columns="network", values="median").round(0)
-    table.columns = [f"{network}, MB" for network in table]
+    sizes = {record["network"]: record["data_set"] for record in records if record["data_set"]}
+    parts = " and ".join(f"{size:.0f} MB with {network}" for network, size in sizes.items())
+    say("Batch {batch_size:,}, {gpu} ({origin}); data sets that lie on the card are {parts}.", records[0], parts=parts)
+    rows = {}
+    for record in records:
+        row = rows.setdefault(system_name(record), {"a tiny network, MB": round(record["tiny_network"])})
+        row[f"{record['network']}, MB"] = round(record["median"])
+    table = pd.DataFrame.from_dict(rows, orient="index")
     return table.sort_values(table.columns[-1]).rename_axis("system, form")
 
 

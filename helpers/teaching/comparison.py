@@ -107,7 +107,7 @@ COSTS = {
     "cold_start": "cold start to the first epoch, s",
     "compile_time": "compiling, s",
     "time_to_accuracy": "to 99 %, s",
-    "peak_memory": "memory, MB",
+    "peak_memory": "memory of the card, MB",
 }
 
 

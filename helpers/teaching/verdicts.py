@@ -3,6 +3,7 @@
 Every sentence follows from the records, whichever way they fall. Must not learn how anything was measured or drawn.
 """
 
+from helpers.drawing.comparison_charts import GROWN
 from helpers.drawing.system_lines import OURS, seconds, system_name, time_of
 from helpers.number_text import show_range, show_ratio, show_share, show_time
 from helpers.report import NOT_MEASURED, say
@@ -26,6 +27,10 @@ EQUAL = (
 STARTS = (
     "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
+)
+GROWTH = (
+    "{grown}, {small:,} to {large:,}: ours is {first} as fast as the fastest framework at the small end and {last} at "
+    "the large one; of the card's limit it reaches {low} and {high} ({origin})."
 )
 PROOF = (
     "The same work: first losses within the bound of rounding, {counts}; {name} uses most of it, {share} at batch "
@@ -172,3 +177,24 @@ def say_starts(records, lead=""):
         return
     quick, slow = ({"name": system_name(record), "time": time_of(record)} for record in (others[0], others[-1]))
     say(lead + STARTS, ours, own=time_of(ours), quick=quick, slow=slow)
+
+
+def say_growth(records):
+    """How far ours is ahead of the fastest framework, and how near the card's limit, at both ends of what grows.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of experiment "growth", of one `by` and card.
+    """
+    values = sorted({record["value"] for record in records})
+    found = [verdict([record for record in records if record["value"] == value]) for value in values]
+    if None in found or len(found) < 2:
+        print(NOT_MEASURED)
+        return
+    ends = found[0], found[-1]
+    first, last = (show_ratio(each["ratio"]) for each in ends)
+    low, high = (show_share(each["floor"] / each["median"]) for each in ends)
+    grown = GROWN[ends[0]["by"]].capitalize()
+    shown = {"grown": grown, "small": values[0], "large": values[-1], "low": low, "high": high}
+    say(GROWTH, ends[0], first=first, last=last, **shown)

@@ -20,7 +20,7 @@ TIMES = {
     **{("keras", "fit, backend jax"): 1_030, ("layerwise", "epoch graph"): 25},
 }
 BASE = {"network": "lenet5", "dataset": "mnist", "precision": "fp32", "gpu": "NVIDIA T4", "date": "2026-11-25"}
-BASE |= {"suite": "frameworks-x", "unit": "ms", "runs": 7}
+BASE |= {"suite": "frameworks", "unit": "ms", "runs": 7}
 
 
 def record(system, form, median, **more):
@@ -66,7 +66,7 @@ def test_growth_has_its_power_and_floor():
         for value in (8, 16, 32, 64)
     ]
     chart = small_enough(charts.plot_growth(records))
-    assert "layerwise grows with the power 2.00 of the height and width of an image" in chart.alt
+    assert "layerwise grows with the power 2.00 of the side of an image" in chart.alt
     assert "jax, x (power 2.00)" in chart.alt
     floors = [line for line in chart.figure.axes[0].lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(floors[0].get_ydata(), np.array([64, 256, 1024, 4096]) / 1e3)

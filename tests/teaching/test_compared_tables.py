@@ -71,9 +71,15 @@ def test_lower_precisions(capsys):
 
 
 def test_memory_has_a_column_for_each_network(capsys):
-    records = [record("jax", "scan", 100.4), record("jax", "scan", 300.0, network="vgg_small")]
-    table = tables.memory_table([*records, record("keras", "fit", 50.0)])
-    assert list(table.columns) == ["lenet5, MB", "vgg_small, MB"] and table.loc["jax, scan", "lenet5, MB"] == 100
+    records = [
+        record("jax", "scan", 100.4, data_set=47.04, tiny_network=60.6),
+        record("jax", "scan", 300.0, network="vgg_small", data_set=153.6, tiny_network=60.6),
+        record("keras", "fit", 50.0, data_set=0, tiny_network=40.0),
+    ]
+    table = tables.memory_table(records)
+    assert list(table.columns) == ["a tiny network, MB", "lenet5, MB", "vgg_small, MB"]
+    assert list(table.loc["jax, scan"]) == [61, 100, 300] and table.loc["keras, fit", "lenet5, MB"] == 50
+    assert "data sets that lie on the card are 47 MB with lenet5 and 154 MB with vgg_small." in said(capsys)
     assert tables.memory_table([]) is None and "No table" in said(capsys)
 
 

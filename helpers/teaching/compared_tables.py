@@ -3,6 +3,8 @@
 Must not learn how anything was measured or what a chart looks like.
 """
 
+from math import inf
+
 import pandas as pd
 
 from helpers.drawing.system_lines import OURS, marks_of, seconds, system_name, time_of
@@ -38,6 +40,45 @@ def times_table(records):
     say("Times on the {gpu}, {precision}, {dataset} ({origin}). {marks}", records[0], marks=marks_of(records))
     say_proof(records)
     return systems_table(records, absent)
+
+
+# experiment of a record: its column in the table of costs, with the unit
+COSTS = {
+    "cold_start": "cold start to the first epoch, s",
+    "compile_time": "compiling, s",
+    "time_to_accuracy": "to 99 %, s",
+    "peak_memory": "memory of the card, MB",
+}
+
+
+def costs_table(records):
+    """What a system asks for beside an epoch's time: a row for each system and form, the quickest start first.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of the suite "costs", for one network, data set, batch and card.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        A column for each of `COSTS`, empty where a goal was not reached; None, with a sentence, where nothing was
+        measured.
+    """
+    measured = [record for record in records if record["experiment"] in COSTS]
+    if not measured:
+        print("No table: costs have not been measured on any card yet.")
+        return None
+    absent, rows = [record for record in records if record["experiment"] == "absent"], {}
+    say_absent(absent)
+    say("{network} on {dataset}, batch {batch_size:,}, {gpu}, one run each ({origin}).", measured[0])
+    for record in measured:
+        row, digits = rows.setdefault(system_name(record), {}), 0 if record["unit"] == "MB" else 2
+        row[COSTS[record["experiment"]]] = round(record["median"], digits) if record.get("reached", True) else None
+    first, *_ = columns = list(COSTS.values())
+    rows = dict(sorted(rows.items(), key=lambda row: row[1].get(first, inf)))
+    rows |= {system_name(record): {first: "absent"} for record in absent}
+    return _with_gaps(rows, columns)
 
 
 def on_card(records):

@@ -6,10 +6,8 @@ Knows the suites' rivals; must not learn how an engine computes or what a chart 
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from helpers.device import gpu_available
-from helpers.drawing.system_lines import system_name
 from helpers.engines import make_engine
 from helpers.report import say
 from helpers.startup import card_name
@@ -102,38 +100,8 @@ class Comparison:
 
 
 FRAMEWORKS = {"pytorch": "PyTorch", "jax": "JAX", "keras": "Keras", "tensorflow": "TensorFlow"}
-# experiment of a record: its column in the table of costs, with the unit
-COSTS = {
-    "cold_start": "cold start to the first epoch, s",
-    "compile_time": "compiling, s",
-    "time_to_accuracy": "to 99 %, s",
-    "peak_memory": "memory of the card, MB",
-}
 
 
 def fastest_framework(records):
     """The record of the fastest framework's form among compared_epoch_time records, or None without one."""
     return min((r for r in records if r["system"] in FRAMEWORKS), key=lambda record: record["median"], default=None)
-
-
-def costs_table(records):
-    """What a system asks for beside an epoch's time: a row for each system and form, a column for each of `COSTS`.
-
-    Parameters
-    ----------
-    records : list of dict
-        Of the suite "costs", for one network, data set and batch.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        None, with a sentence, where nothing was measured.
-    """
-    rows = {}
-    for record in records:
-        if record["experiment"] in COSTS and record.get("reached", True):
-            rows.setdefault(system_name(record), {})[COSTS[record["experiment"]]] = record["median"]
-    if not rows:
-        print("No table: costs have not been measured on any card yet.")
-        return None
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COSTS.values())).rename_axis("system, form")

@@ -70,6 +70,25 @@ def test_lower_precisions(capsys):
     assert tables.precision_table(pair(90, 60)) is None and "No table" in said(capsys)
 
 
+def test_costs_stand_in_one_row_a_system(capsys):
+    seconds = {"unit": "s", "dataset": "mnist"}
+    records = [
+        record("pytorch", "eager", 15.0, **seconds | {"experiment": "cold_start"}),
+        record("jax", "scan", 9.0, **seconds | {"experiment": "cold_start"}),
+        record("jax", "scan", 1.5, **seconds | {"experiment": "time_to_accuracy", "reached": False}),
+        record("jax", "scan", 120.4, **seconds | {"experiment": "peak_memory", "unit": "MB"}),
+        record("keras", "fit", 0.0, experiment="absent", reason="it is not installed"),
+    ]
+    table = tables.costs_table(records)
+    assert list(table.index) == ["jax, scan", "pytorch, eager", "keras, fit"]
+    assert list(table.loc["jax, scan"]) == [9.0, None, None, 120]
+    assert list(table.loc["keras, fit"]) == ["absent", None, None, None]
+    assert said(capsys).startswith(
+        "Absent: keras (fit). It is not installed. lenet5 on mnist, batch 128, NVIDIA T4, one"
+    )
+    assert tables.costs_table([records[-1]]) is None and "No table" in said(capsys)
+
+
 def test_memory_has_a_column_for_each_network(capsys):
     records = [
         record("jax", "scan", 100.4, data_set=47.04, tiny_network=60.6),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.suites.rivals import System
-from helpers.teaching.comparison import Comparison, costs_table, fastest_framework
+from helpers.teaching.comparison import Comparison, fastest_framework
 
 SYSTEMS = (
     System("vectorized", "BLAS, all cores"),
@@ -53,15 +53,3 @@ def test_the_fastest_framework_is_none_of_ours():
     times = [("layerwise", 1.0), ("jax", 3.0), ("pytorch", 2.0), ("vectorized", 0.5)]
     found = fastest_framework([{"system": system, "median": median} for system, median in times])
     assert found["system"] == "pytorch" and fastest_framework([]) is None
-
-
-def test_costs_stand_in_one_row_a_system(capsys):
-    base = {"system": "jax", "form": "scan"}
-    records = [
-        {**base, "experiment": "cold_start", "median": 9.0},
-        {**base, "experiment": "time_to_accuracy", "median": 1.5, "reached": False},
-        {**base, "experiment": "peak_memory", "median": 120.0},
-    ]
-    (row,) = costs_table(records).itertuples(name=None)
-    assert row[0] == "jax, scan" and row[1] == 9.0 and np.isnan(row[3]) and row[4] == 120.0
-    assert costs_table([]) is None and "No table" in capsys.readouterr().out

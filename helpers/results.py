@@ -1,4 +1,4 @@
-"""Measurement files: data/results/<gpu>-<suite>.json, each written whole by one run and replaced atomically.
+"""Measurement files: data/results/<gpu>-<suite>[-<cell>].json, each written whole by one run, replaced atomically.
 
 Knows the form of a file and how to ask for a record; must not learn how anything is measured or drawn.
 """

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 
 import numpy as np
 
@@ -76,7 +77,8 @@ class Worker:
 
     def end_input(self):
         """Let the process end by itself: it stops when its input ends."""
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended with a request unread
+            self._process.stdin.close()
 
     def close(self):
         """End the process."""
@@ -171,7 +173,7 @@ class EngineServer:
     @property
     def handlers(self):
         """Name to function, for `serve`."""
-        return {name: getattr(self, name) for name in ("make", "train", "restart", "evaluate", "memory")}
+        return {name: getattr(self, name) for name in ("make", "prepare", "train", "restart", "evaluate", "memory")}
 
     def make(self, engine, workload, options=None, **settings):
         """Make the engine and load its data; answers steps per epoch, the seconds spent compiling, and the device."""
@@ -182,6 +184,13 @@ class EngineServer:
         seconds = getattr(self._engine, "compile_seconds", 0.0)
         on_gpu = bool(getattr(self._engine, "on_gpu", False))
         return {"steps_per_epoch": self._engine.steps_per_epoch, "compile_seconds": seconds, "on_gpu": on_gpu}
+
+    def prepare(self, epoch):
+        """Let the engine make an epoch's order, by a step of that epoch that is taken back."""
+        state = self._engine.state()
+        self._engine.train(epoch, 1, 1)
+        self._engine.load_state(state)
+        return {}
 
     def train(self, epoch=0, steps=None):
         """Train one epoch or its first steps; answers seconds by the host's clock and the losses."""

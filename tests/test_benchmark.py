@@ -22,9 +22,12 @@ from helpers.benchmark import (
 )
 from helpers.compiler import load
 from helpers.device import DeviceError, empty, gpu_available, to_device, to_host
+from helpers.engines import make_engine
 from helpers.kernels.probe import probe
 from helpers.lowering import fuse_relu, lower
 from helpers.roofline import Work, floor, operation_work, roofline
+from helpers.suites.epoch import TINY
+from helpers.suites.workloads import make_workload
 from helpers.workers import EngineServer, Worker, WorkerError, serve
 
 CARD = SimpleNamespace(name="test card", fp32_flops=1e12, bandwidth=1e11, l2_bytes=10_000_000)
@@ -198,8 +201,33 @@ def test_a_worker_answers_every_request():
 
 def test_a_refused_request_does_not_end_the_worker():
     unknown, early, made = _answers({"request": "dance"}, {"request": "train"}, {"request": "make", **MAKE})
-    assert "expected 'make', 'train'" in unknown["error"]
+    assert "expected 'make', 'prepare', 'train'" in unknown["error"]
     assert "error" in early and made["steps_per_epoch"] == 4
+
+
+@pytest.mark.parametrize("engine", ["vectorized", "pytorch"])
+def test_an_epoch_that_was_prepared_is_the_same_and_has_its_order(engine, monkeypatch):
+    """Otherwise making the order would be part of the time of training."""
+    if engine == "pytorch":
+        pytest.importorskip("torch")
+    server = EngineServer(make_engine, make_workload)
+    server.make(engine, TINY, batch_size=8)
+    first = [server.train(epoch)["losses"] for epoch in (0, 1)]
+    server.restart()
+    assert server.train(0)["losses"] == first[0]
+    server.prepare(1)
+    if engine == "pytorch":
+        monkeypatch.setattr("helpers.engines.framework.FrameworkEngine._epoch_order", None)
+    assert server.train(1)["losses"] == first[1]
+
+
+def test_a_worker_that_has_ended_can_be_closed():
+    """Its last request may lie unread in the pipe."""
+    worker = Worker([sys.executable, "-c", "import sys; sys.exit()"])
+    worker._process.wait()
+    worker._process.stdin.write("unread")
+    worker.close()
+    assert not worker.alive
 
 
 CHILD = """

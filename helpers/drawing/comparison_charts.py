@@ -13,6 +13,7 @@ from helpers.drawing.courses import gaps_of
 from helpers.drawing.figure_style import INK
 from helpers.drawing.roofline_marks import draw_limits, write_batches
 from helpers.drawing.system_lines import (
+    GROWN,
     LABEL,
     MARKER,
     OURS,
@@ -33,13 +34,6 @@ from helpers.drawing.system_lines import (
     system_name,
 )
 from helpers.number_text import show_ratio, show_share, show_time
-
-MINUS = "\u2212"
-# what a "growth" record's `by` is called
-GROWN = {
-    **{"batch": "batch", "size": "side of an image", "channels": "filters of a layer"},
-    **{"depth": "number of convolutions", "samples": "number of images"},
-}
 
 
 def plot_batches(records, title=None):
@@ -105,12 +99,13 @@ def plot_growth(records, title=None):
     grown, lines = GROWN[by.pop()], []
     for line in lines_over(records, "value", free):
         power = fitted_power(line.x, line.y)
-        lines.append(replace(line, name=f"{line.name} (power {power:.2f})".replace("-", MINUS)))
+        lines.append(replace(line, name=f"{line.name} (power {power:.2f})".replace("power -", "power \u2212")))
         if line.ours:
-            verb = "grows" if power > 0 else "shrinks"
-            title = title or f"Time of {line.system} {verb} with the power {abs(power):.2f} of the {grown}"
+            title = title or f"Twice the {grown}: {2**power:.2g}\u00d7 the time of {line.system}"
     limit = "dashed: the card's limit" * ("floor" in records[0])
-    note = conditions(records, "upright lines: fastest to slowest", "power fitted to the upper half", limit)
+    note = conditions(
+        records, records[0]["dataset"], "upright lines: fastest to slowest", "power fitted to the upper half", limit
+    )
     chart, axes = log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")
     floors = {
         record["value"]: record["floor"] * UNIT_SECONDS[record["unit"]] for record in records if "floor" in record
@@ -156,7 +151,8 @@ def plot_systems_roofline(records, title=None):
     best = max((line for line in lines if line.ours), key=lambda line: line.y.max(), default=lines[-1])
     batch = max((record for record in records if system_name(record) == best.name), key=_rate)["batch_size"]
     made = f"At batch {batch:,} {best.system} reaches {show_share(best.y.max() / peak)} of the card's fp32 limit"
-    note = conditions(records, "an epoch's least traffic", f"numbers: batches of {best.name}")
+    networks = " and ".join(dict.fromkeys(record["network"] for record in records))
+    note = conditions(records, networks, "an epoch's least traffic", f"numbers: batches of {best.name}")
     height = 3.0 + 0.1 * len(lines)
     chart, axes = log_axes(lines, title or made, note, "FLOP a byte", "FLOP/s", height=height, tick=_in_tera)
     draw_limits(axes, peak, bandwidth, np.concatenate([np.stack([line.x, line.y], axis=1) for line in lines]))
@@ -219,7 +215,8 @@ def plot_accuracy_over_time(records, title=None):
         name = f"{place_in_list}  {system_name(record)}: {when}"
         lines.append(Line(name, record["system"], np.array(record["seconds"]), curve, form=record["form"]))
     made = f"{system_name(first)} is the first with {show_share(goal)} of the test images right"
-    note = conditions(records, "one run each", "compiled before", "a point for each epoch", runs=False)
+    what = f"{first['network']} on {first['dataset']}"
+    note = conditions(records, what, "one run each", "compiled before", "a point for each epoch", runs=False)
     made = made if first["reached"] else "Accuracy over time"
     lines = marked(lines)
     chart, axes = log_axes(lines, title or made, note, "time of training", "test accuracy", log_y=False, height=4.2)

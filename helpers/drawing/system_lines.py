@@ -32,6 +32,11 @@ CONDITIONS = {
     **{"gpu": "cards", "network": "networks", "dataset": "data sets", "precision": "precisions"},
     **{"batch_size": "batches", "goal": "goals"},
 }
+# what a "growth" record's `by` is called
+GROWN = {
+    **{"batch": "batch", "size": "side of an image", "channels": "filters of a layer"},
+    **{"depth": "convolutions", "samples": "images"},
+}
 
 
 @dataclass(frozen=True)

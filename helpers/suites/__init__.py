@@ -1,4 +1,4 @@
-"""Suites: what is measured, as named cells that give records. A suite resumes where it stopped and is written whole.
+"""Suites: what is measured, as named cells that give records; the file of a suite, or of a cell, is written whole.
 
 Knows result files; must not learn how a cell measures. Each module here offers
 `cells(quick) -> {key: function of the records so far -> list of records}`.
@@ -29,7 +29,8 @@ SUITES = (
     "growth",
 )
 OUTPUT = ROOT / "output"
-BY_CELL = ("frameworks", "costs", "growth")  # a file a cell: no cell needs another's records, and all take hours
+# a file a cell, for no cell needs the records of another; on a card only, for without one they would take hours
+BY_CELL = ("frameworks", "costs", "growth")
 NO_CARD = "suite {!r} measures the card, and there is none; run it on a machine with a GPU, or try --quick"
 FAILURES = (AssertionError, RuntimeError)  # a loss outside its bound, a figure beyond the card, a process that ended
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file

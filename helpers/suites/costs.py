@@ -5,8 +5,8 @@ One process at a time, so that the card's memory is its own. Must not learn how 
 
 import re
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from statistics import median
 
@@ -74,8 +74,8 @@ def learning(system, workload, epochs):
         cold_start: from no process, but libraries that another one read before, to the end of its first epoch;
         compile_time: what the engine says it compiled, and
         the first epoch less a later one; time_to_accuracy: the test accuracy after each epoch over the seconds of
-        training, compiled before: `median` is the time to the goal, or where it was not reached that of all epochs,
-        which `reached` says; test_accuracy_compared: the last accuracy.
+        training, compiled and in order before: `median` is the time to the goal, or where it was not reached that of
+        all epochs, which `reached` says; test_accuracy_compared: the last accuracy.
     taken : int or None
         Bytes of the card that it took at most until the end of its first epoch; None without a card.
 
@@ -95,6 +95,7 @@ def learning(system, workload, epochs):
             worker.call("evaluate")
             worker.call("restart")
             for epoch in range(epochs):
+                worker.call("prepare", epoch=epoch)
                 seconds.append(worker.call("train", epoch=epoch)["seconds"])
                 accuracies.append(worker.call("evaluate")["accuracy"])
     compiling = made["compile_seconds"] + max(first - median(seconds), 0.0)
@@ -128,9 +129,10 @@ class HighWater:
 
     def __init__(self):
         device.synchronize()  # this process's own context is there before the first sample
-        self._before, self._most, self._given_back, self._open = device.memory_info()[0], 0, 0, True
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
+        self._before, self._open = device.memory_info()[0], True
+        self._most, self._given_back = 0, 0
+        self._pool = ThreadPoolExecutor(1)
+        self._sampling = self._pool.submit(self._sample)
 
     def _sample(self):
         while self._open:
@@ -143,7 +145,7 @@ class HighWater:
 
     def __exit__(self, *_):
         self._open = False
-        self._thread.join()
+        self._pool.shutdown()
 
     def close(self):
         """End the sampling.
@@ -156,9 +158,12 @@ class HighWater:
         ------
         MeasurementError
             If nothing was taken, though a process that trains takes something; or if more was free than before: then
-            somebody else's memory was counted as free for this process.
+            another process held memory at first, and what this one took of it was not counted.
+        DeviceError
+            If the driver did not answer.
         """
         self.__exit__()
+        self._sampling.result()  # raises what ended it early
         if self._given_back > GIVEN_BACK:
             given = self._given_back / MEGABYTE
             raise MeasurementError(

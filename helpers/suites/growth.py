@@ -1,7 +1,7 @@
 """Suite "growth": an epoch's time against batch, image size, channels, depth and size of the data set, one at a time.
 
-The network is a plain one of equal convolutions, so that one number says how large it is. Must not learn how an
-engine works.
+The network is a plain one whose convolutions have equally many filters, so that one number says how large it is.
+Must not learn how an engine works.
 """
 
 from functools import partial

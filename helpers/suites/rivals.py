@@ -179,7 +179,7 @@ _bounds = {}
 
 def oracle(work, batch, steps, precision):
     """`agreement_bound` of a workload, for libraries that choose among algorithms: float64 losses and the bound."""
-    key = (work.network, work.optimizer, work.label, len(work.dataset.train_labels), batch, steps, precision)
+    key = (work.network, work.optimizer, work.dataset.fingerprint, batch, steps, precision)
     if key not in _bounds:
         _bounds[key] = agreement_bound(work.network, work.optimizer, work.dataset, batch, 0, steps, precision, True)
     return _bounds[key]

@@ -44,10 +44,9 @@ def times_table(records):
 
 # experiment of a record: its column in the table of costs, with the unit
 COSTS = {
-    "cold_start": "cold start to the first epoch, s",
+    "cold_start": "cold start to the end of the first epoch, s",
     "compile_time": "compiling, s",
-    "time_to_accuracy": "to 99 %, s",
-    "peak_memory": "memory of the card, MB",
+    "time_to_accuracy": "training to the goal, s",
 }
 
 
@@ -73,9 +72,9 @@ def costs_table(records):
     say_absent(absent)
     say("{network} on {dataset}, batch {batch_size:,}, {gpu}, one run each ({origin}).", measured[0])
     for record in measured:
-        row, digits = rows.setdefault(system_name(record), {}), 0 if record["unit"] == "MB" else 2
-        row[COSTS[record["experiment"]]] = round(record["median"], digits) if record.get("reached", True) else None
-    first, *_ = columns = list(COSTS.values())
+        row = rows.setdefault(system_name(record), {})
+        row[COSTS[record["experiment"]]] = record["median"] if record.get("reached", True) else None
+    columns, first = list(COSTS.values()), COSTS["cold_start"]
     rows = dict(sorted(rows.items(), key=lambda row: row[1].get(first, inf)))
     rows |= {system_name(record): {first: "absent"} for record in absent}
     return _with_gaps(rows, columns)
@@ -102,14 +101,6 @@ def with_baseline(records, baseline):
 def with_work(records):
     """Those that hold the work of an epoch: of systems on the card, measured at two batches at least."""
     return [record for record in over_batches(records) if "flops" in record]
-
-
-def growing(records, by):
-    """Records "growth" of one `by`, of the systems and forms that have two values at least: a power needs them."""
-    values, found = {}, [record for record in records if record["by"] == by]
-    for record in found:
-        values.setdefault(system_name(record), set()).add(record["value"])
-    return [record for record in found if len(values[system_name(record)]) > 1]
 
 
 def rate_table(records):
@@ -159,22 +150,22 @@ def precision_table(records):
         print("No table: lower precisions have not been measured on any card yet.")
         return None
     say_proof(reduced)
-    say("{network} on {dataset}, batch {batch_size:,}, {gpu} ({origin}). {marks}", records[0], marks=marks_of(records))
     rows, names = {}, {system_name(record) for record in reduced}
-    for record in sorted(records, key=lambda record: -record["median"]):
-        if system_name(record) in names or record["system"] in OURS:
-            rows.setdefault(system_name(record), {})[record["precision"]] = time_of(record)
+    shown = [record for record in records if system_name(record) in names or record["system"] in OURS]
+    say("{network} on {dataset}, batch {batch_size:,}, {gpu} ({origin}). {marks}", records[0], marks=marks_of(shown))
+    for record in sorted(shown, key=lambda record: -record["median"]):
+        rows.setdefault(system_name(record), {})[record["precision"]] = time_of(record)
     columns = [p for p in ("fp32", "tf32", "bf16") if any(p in row for row in rows.values())]
     return _with_gaps(rows, columns)
 
 
 def memory_table(records):
-    """Most memory of the card that each system takes, a column for each network, and how much of it data sets are.
+    """Most memory of the card that each system takes, a column for each network, and the data sets' share of it.
 
     Parameters
     ----------
     records : list of dict
-        Of experiment "peak_memory", of one card.
+        Of experiment "peak_memory", of one batch and card.
 
     Returns
     -------
@@ -184,15 +175,16 @@ def memory_table(records):
     if not records:
         print("No table: the memory of a process has not been measured on any card yet.")
         return None
-    sizes = {record["network"]: record["data_set"] for record in records if record["data_set"]}
-    parts = " and ".join(f"{size:.0f} MB with {network}" for network, size in sizes.items())
-    say("Batch {batch_size:,}, {gpu} ({origin}); data sets that lie on the card are {parts}.", records[0], parts=parts)
+    works = " and ".join(dict.fromkeys("{network} on {dataset}".format(**record) for record in records))
+    say("{works}, batch {batch_size:,}, {gpu} ({origin}).", records[0], works=works)
     rows = {}
     for record in records:
         row = rows.setdefault(system_name(record), {"a tiny network, MB": round(record["tiny_network"])})
         row[f"{record['network']}, MB"] = round(record["median"])
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.sort_values(table.columns[-1]).rename_axis("system, form")
+        row[f"of it {record['network']}'s images, MB"] = round(record["data_set"]) or None
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    rows = dict(sorted(rows.items(), key=lambda row: row[1].get(columns[-2], inf)))
+    return _with_gaps(rows, columns)
 
 
 def side_by_side(own, committed):

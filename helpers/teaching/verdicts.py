@@ -3,7 +3,6 @@
 Every sentence follows from the records, whichever way they fall. Must not learn how anything was measured or drawn.
 """
 
-from helpers.drawing.comparison_charts import GROWN
 from helpers.drawing.system_lines import OURS, seconds, system_name, time_of
 from helpers.number_text import show_range, show_ratio, show_share, show_time
 from helpers.report import NOT_MEASURED, say
@@ -27,10 +26,6 @@ EQUAL = (
 STARTS = (
     "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
-)
-GROWTH = (
-    "{grown}, {small:,} to {large:,}: ours is {first} as fast as the fastest framework at the small end and {last} at "
-    "the large one; of the card's limit it reaches {low} and {high} ({origin})."
 )
 PROOF = (
     "The same work: first losses within the bound of rounding, {counts}; {name} uses most of it, {share} at batch "
@@ -68,21 +63,34 @@ def second_of_two(records):
 def say_verdicts(records, lead=""):
     """A sentence for each batch: by how much ours is ahead of the fastest framework, behind it, or level with it.
 
-    "Level": their single runs overlap, so that the fastest run of either beats some run of the other. `lead` stands in
-    front of each sentence.
+    As `standing` has it. `lead` stands in front of each sentence.
     """
     batches = sorted({record["batch_size"] for record in records})
     found = [verdict([record for record in records if record["batch_size"] == batch]) for batch in batches]
     if not any(found):
         print(lead + (NO_PAIR if records else NOT_MEASURED))
     for each in filter(None, found):
-        rival, least, most = each["baseline"], *ratio_spread(each)
-        place, ratios = "ahead" if least > 1 else "level", (each["ratio"], least, most)
-        if most < 1:
-            place, ratios = "behind", (1 / each["ratio"], 1 / most, 1 / least)
+        rival, (place, *ratios) = each["baseline"], standing(each)
         times = {"own": _spoken(each), "other": _spoken(rival), "rival": system_name(rival)}
         ahead = {"place": PLACES[place].format(show_ratio(ratios[0])), "range": show_range(*ratios[1:])}
         say(lead + AHEAD, each, **times, **ahead)
+
+
+def standing(compared):
+    """Where ours stands in a `verdict`.
+
+    "Level": single runs overlap, so that the fastest run of either beats some run of the other.
+
+    Returns
+    -------
+    place : {"ahead", "level", "behind"}
+    ratio, least, most : float
+        How many times as fast ours is, and from run to run; where it is behind, how many times as long it takes.
+    """
+    least, most = ratio_spread(compared)
+    if most < 1:
+        return "behind", 1 / compared["ratio"], 1 / most, 1 / least
+    return "ahead" if least > 1 else "level", compared["ratio"], least, most
 
 
 def _spoken(record):
@@ -177,24 +185,3 @@ def say_starts(records, lead=""):
         return
     quick, slow = ({"name": system_name(record), "time": time_of(record)} for record in (others[0], others[-1]))
     say(lead + STARTS, ours, own=time_of(ours), quick=quick, slow=slow)
-
-
-def say_growth(records):
-    """How far ours is ahead of the fastest framework, and how near the card's limit, at both ends of what grows.
-
-    Parameters
-    ----------
-    records : list of dict
-        Of experiment "growth", of one `by` and card.
-    """
-    values = sorted({record["value"] for record in records})
-    found = [verdict([record for record in records if record["value"] == value]) for value in values]
-    if None in found or len(found) < 2:
-        print(NOT_MEASURED)
-        return
-    ends = found[0], found[-1]
-    first, last = (show_ratio(each["ratio"]) for each in ends)
-    low, high = (show_share(each["floor"] / each["median"]) for each in ends)
-    grown = GROWN[ends[0]["by"]].capitalize()
-    shown = {"grown": grown, "small": values[0], "large": values[-1], "low": low, "high": high}
-    say(GROWTH, ends[0], first=first, last=last, **shown)

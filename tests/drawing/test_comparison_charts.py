@@ -66,7 +66,7 @@ def test_growth_has_its_power_and_floor():
         for value in (8, 16, 32, 64)
     ]
     chart = small_enough(charts.plot_growth(records))
-    assert "layerwise grows with the power 2.00 of the side of an image" in chart.alt
+    assert "Twice the side of an image: 4\u00d7 the time of layerwise" in chart.alt
     assert "jax, x (power 2.00)" in chart.alt
     floors = [line for line in chart.figure.axes[0].lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(floors[0].get_ydata(), np.array([64, 256, 1024, 4096]) / 1e3)

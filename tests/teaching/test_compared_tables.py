@@ -34,8 +34,6 @@ def test_lines_need_two_points():
     worked = [{**entry, "flops": 1e9} for entry in more if entry["system"] != "loops"]
     assert tables.with_work([*worked, more[-1], once]) == worked
     assert tables.on_card(more) == [entry for entry in more if entry["system"] != "loops"]
-    grown = [record("jax", "scan", 1.0, by="size", value=value) for value in (8, 16)]
-    assert tables.growing([*grown, {**grown[0], "by": "depth"}, {**grown[0], "form": "jit"}], "size") == grown
 
 
 def test_a_chart_needs_its_baseline():
@@ -76,13 +74,12 @@ def test_costs_stand_in_one_row_a_system(capsys):
         record("pytorch", "eager", 15.0, **seconds | {"experiment": "cold_start"}),
         record("jax", "scan", 9.0, **seconds | {"experiment": "cold_start"}),
         record("jax", "scan", 1.5, **seconds | {"experiment": "time_to_accuracy", "reached": False}),
-        record("jax", "scan", 120.4, **seconds | {"experiment": "peak_memory", "unit": "MB"}),
         record("keras", "fit", 0.0, experiment="absent", reason="it is not installed"),
     ]
     table = tables.costs_table(records)
     assert list(table.index) == ["jax, scan", "pytorch, eager", "keras, fit"]
-    assert list(table.loc["jax, scan"]) == [9.0, None, None, 120]
-    assert list(table.loc["keras, fit"]) == ["absent", None, None, None]
+    assert list(table.loc["jax, scan"]) == [9.0, None, None]
+    assert list(table.loc["keras, fit"]) == ["absent", None, None]
     assert said(capsys).startswith(
         "Absent: keras (fit). It is not installed. lenet5 on mnist, batch 128, NVIDIA T4, one"
     )
@@ -96,9 +93,11 @@ def test_memory_has_a_column_for_each_network(capsys):
         record("keras", "fit", 50.0, data_set=0, tiny_network=40.0),
     ]
     table = tables.memory_table(records)
-    assert list(table.columns) == ["a tiny network, MB", "lenet5, MB", "vgg_small, MB"]
-    assert list(table.loc["jax, scan"]) == [61, 100, 300] and table.loc["keras, fit", "lenet5, MB"] == 50
-    assert "data sets that lie on the card are 47 MB with lenet5 and 154 MB with vgg_small." in said(capsys)
+    columns = ["a tiny network, MB", "lenet5, MB", "of it lenet5's images, MB", "vgg_small, MB"]
+    assert list(table.columns) == [*columns, "of it vgg_small's images, MB"]
+    assert list(table.loc["jax, scan"]) == [61, 100, 47, 300, 154]
+    assert list(table.loc["keras, fit"]) == [40, 50, None, None, None], "its images lie on the host"
+    assert said(capsys).startswith("lenet5 on mnist and vgg_small on mnist, batch 128, NVIDIA T4 (")
     assert tables.memory_table([]) is None and "No table" in said(capsys)
 
 

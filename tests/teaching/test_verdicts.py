@@ -45,23 +45,6 @@ def test_a_sentence_for_each_batch_and_one_without_any(capsys):
     assert "Not measured yet" in text and "one framework at least must be installed" in text
 
 
-@pytest.mark.parametrize("rival, last", [(40.0, "4.0\u00d7"), (5.0, "1/2.0")])
-def test_what_grows_is_told_by_its_two_ends(capsys, rival, last):
-    grown = {"experiment": "growth", "by": "size", "floor": 1.0}
-    ends = [
-        *pair(4.0, 10.0, value=8, **grown),
-        *pair(7.0, 14.0, value=16, **grown),
-        *pair(10.0, rival, value=64, **grown),
-    ]
-    verdicts.say_growth(ends)
-    text = said(capsys)
-    assert text.startswith("Side of an image, 8 to 64: ours is 2.5\u00d7 as fast as the fastest framework at the small")
-    assert f"and {last} at the large one; of the card's limit it reaches 25\u00a0% and 10\u00a0% (" in text
-    verdicts.say_growth(ends[:4])
-    verdicts.say_growth([])
-    assert said(capsys).count("Not measured yet") == 2
-
-
 def test_the_slower_of_the_two_is_a_chart_s_baseline():
     assert verdicts.second_of_two(pair(25, 100)) == ("jax", "scan")
     assert verdicts.second_of_two(pair(200, 100)) == ("layerwise", "epoch graph")

@@ -179,7 +179,8 @@ _bounds = {}
 
 def oracle(work, batch, steps, precision):
     """`agreement_bound` of a workload, for libraries that choose among algorithms: float64 losses and the bound."""
-    key = (work.network, work.optimizer, work.dataset.fingerprint, batch, steps, precision)
+    samples = work.dataset.fingerprint, len(work.dataset.train_labels)  # the first does not tell how data are split
+    key = (work.network, work.optimizer, *samples, batch, steps, precision)
     if key not in _bounds:
         _bounds[key] = agreement_bound(work.network, work.optimizer, work.dataset, batch, 0, steps, precision, True)
     return _bounds[key]

@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tensorflow", "keras", "jax")
 REQUIRED = ("experiment", "system", "unit")
-# by system, the modules whose change makes its measurements stale; what every engine runs on comes first
+# by engine, the modules whose change makes its measurements stale; what every engine runs on comes first
 SHARED_CODE = ("engines/base.py", "lowering.py", "order.py")
 KERNEL_CODE = ("kernels/**/*.py", "unroll.py", "graphs.py")
 FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")
+KERAS_CODE = ("engines/keras.py", "engines/keras_parts.py")
 MEASURED_CODE = {
     "loops": (*SHARED_CODE, "engines/host.py", "engines/loops.py", "loops_kernels.py"),
     "vectorized": (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
@@ -34,17 +35,18 @@ MEASURED_CODE = {
     "kernel": KERNEL_CODE,
     "pytorch": (*FRAMEWORK_CODE, "engines/pytorch.py", "engines/pytorch_layers.py"),
     "jax": (*FRAMEWORK_CODE, "engines/jax.py"),
-    "keras": (*FRAMEWORK_CODE, "engines/keras.py", "engines/keras_parts.py"),
+    "keras": (*FRAMEWORK_CODE, *KERAS_CODE),
+    "keras_compiled": (*FRAMEWORK_CODE, *KERAS_CODE, "engines/keras_compiled.py"),
     "tensorflow": (*FRAMEWORK_CODE, "engines/tensorflow.py"),
 }  # fmt: skip
 
 
 def measured_digests():
-    """{system: digest of the syntax trees, without docstrings, of the modules that it runs, as they are now}."""
+    """{engine: digest of the syntax trees, without docstrings, of the modules that it runs, as they are now}."""
     helpers = ROOT / "helpers"
     return {
-        system: code_digest({path for pattern in patterns for path in helpers.glob(pattern)})
-        for system, patterns in MEASURED_CODE.items()
+        engine: code_digest({path for pattern in patterns for path in helpers.glob(pattern)})
+        for engine, patterns in MEASURED_CODE.items()
     }
 
 
@@ -95,7 +97,7 @@ def write_results(suite, records, environment=None, folder=RESULTS):
     records : list of dict
         Each with experiment, system, unit, and finite numbers.
     environment : dict or None
-        As `describe_environment()` gives it (the default); of the digests those of the records' systems are kept.
+        As `describe_environment()` gives it (the default); of the digests those of the records' engines are kept.
     folder : Path
 
     Returns
@@ -115,8 +117,8 @@ def write_results(suite, records, environment=None, folder=RESULTS):
             if isinstance(value, float) and not isfinite(value):
                 raise ValueError(f"{key} of {record['experiment']} by {record['system']} is {value}; measure it again")
     environment = describe_environment() if environment is None else environment
-    systems = {record["system"] for record in records}
-    digests = {system: digest for system, digest in environment["code_digest"].items() if system in systems}
+    engines = {record["system"] for record in records} | {record.get("made_by") for record in records}
+    digests = {engine: digest for engine, digest in environment["code_digest"].items() if engine in engines}
     environment = {**environment, "code_digest": digests}
     path = Path(folder) / f"{short_name(environment['gpu'])}-{suite}.json"
     write_atomically(path, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
@@ -214,11 +216,11 @@ def ratio_spread(compared):
 
 
 def stale_files(folder=RESULTS):
-    """Names of measurement files with a system whose code is not today's."""
+    """Names of measurement files with an engine whose code is not today's."""
     today, stale = measured_digests(), []
     for path in sorted(Path(folder).glob("*.json")):
         measured = json.loads(path.read_text(encoding="utf-8"))["environment"]["code_digest"]
-        if any(digest != today.get(system) for system, digest in measured.items()):
+        if any(digest != today.get(engine) for engine, digest in measured.items()):
             stale.append(path.name)
     return stale
 

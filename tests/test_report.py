@@ -16,6 +16,7 @@ from helpers.results import (
     read_results,
     write_results,
 )
+from helpers.suites.rivals import System
 
 
 def test_read_back_with_its_origin(records):
@@ -123,6 +124,15 @@ def test_a_file_is_stale_only_where_the_code_of_its_systems_changed(tmp_path, mo
     monkeypatch.setattr(results, "measured_digests", lambda: {"loops": "1", "layerwise": "3"})
     assert results.stale_files(tmp_path) == []
     monkeypatch.setattr(results, "measured_digests", lambda: {"loops": "4", "layerwise": "2"})
+    assert results.stale_files(tmp_path) == ["t4-epoch.json"]
+
+
+def test_a_form_that_another_engine_makes_is_stale_with_that_engine(tmp_path, monkeypatch):
+    made = System("keras", "fit", made_by="keras_compiled").named
+    assert made["system"] == "keras" and "made_by" not in System("keras", "fit").named
+    environment = {**ENVIRONMENT, "code_digest": {"keras": "1", "keras_compiled": "2"}}
+    results.write_results("epoch", [{"experiment": "x", **made, "unit": "ms"}], environment, tmp_path)
+    monkeypatch.setattr(results, "measured_digests", lambda: {"keras": "1", "keras_compiled": "3"})
     assert results.stale_files(tmp_path) == ["t4-epoch.json"]
 
 

@@ -176,4 +176,4 @@ def test_cells_of_the_comparison():
     assert len(cells) == 14 and list(cells)[0] == "lenet5-mnist-b128-fp32"
     assert "vgg_small-cifar-10-shapes-b128-bf16" in cells and "lenet5-fashion_mnist-b2048-fp32" in cells
     named = [(s.engine, s.form) for s in frameworks.OURS + frameworks.ORDINARY_AND_BEST + frameworks.FURTHER_FORMS]
-    assert len(set(named)) == len(named) == 21
+    assert len(set(named)) == len(named) == 22

@@ -259,7 +259,9 @@ def plot_shares_of_bound(losses, reference, bound, title=None, note=""):
         lines.append(Line(name, key[0], np.arange(1, len(share) + 1), y, form=key[1]))
     lines = marked(lines)
     largest = max(line.y.max() for line in lines)
-    made = f"{len(lines)} forms, one course: losses use at most {show_share(largest)} of the gap that rounding allows"
+    made = (
+        f"{len(lines)} forms, one course: losses use at most {_share_of_bound(largest)} of the gap that rounding allows"
+    )
     if beyond := [", ".join(key) for key, share in shares.items() if share.max() > 1]:
         made = f"{_listed(beyond)} beyond the bound: up to {_share_of_bound(largest)} of the gap that rounding allows"
         title = title and f"{title}; but {made}"  # it must not hide what the chart shows

@@ -17,7 +17,7 @@ FORMS = {
     "jax": ("jit", "scan", "scan, command buffers"),
     "keras": (
         *("fit, backend jax", "fit, best settings, backend jax", "fit, backend torch"),
-        *("fit, backend tensorflow", "fit, best settings, backend tensorflow"),
+        *("fit, backend tensorflow", "fit, best settings, backend tensorflow", "fit, best settings, backend torch"),
     ),
     "tensorflow": ("eager", "epoch function", "function", "XLA"),
 }

@@ -10,6 +10,7 @@ ENGINES = {
     "pytorch": ("helpers.engines.pytorch", "PyTorchEngine"),
     "jax": ("helpers.engines.jax", "JaxEngine"),
     "keras": ("helpers.engines.keras", "KerasEngine"),
+    "keras_compiled": ("helpers.engines.keras_compiled", "CompiledKerasEngine"),
     "tensorflow": ("helpers.engines.tensorflow", "TensorFlowEngine"),
 }
 

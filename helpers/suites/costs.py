@@ -57,7 +57,7 @@ def costs(system, learnt, held, epochs):
 
 def _base(system, workload):
     work = make_workload(**workload)
-    named = {"system": system.engine, "form": system.form, "data": system.data, "network": work.network.name}
+    named = {**system.named, "data": system.data, "network": work.network.name}
     return {**named, "dataset": work.label, "batch_size": BATCH, "precision": "fp32"}
 
 

@@ -27,9 +27,10 @@ def _framework(engine, form, options=None, **more):
     return System(engine, more.pop("named", form), {"form": form, **(options or {})}, framework=True, **more)
 
 
-def _keras(form, backend):
-    named, environment = f"{form}, backend {backend}", {"KERAS_BACKEND": backend}
-    return _framework("keras", form, {"backend": backend}, named=named, environment=environment, data="host-fed")
+def _keras(form, backend, made_by=""):
+    options = {} if made_by else {"form": form, "backend": backend}
+    own_process = {"environment": {"KERAS_BACKEND": backend}, "data": "host-fed"}
+    return System("keras", f"{form}, backend {backend}", options, framework=True, made_by=made_by, **own_process)
 
 
 LAST = {"channels_last": True}
@@ -53,6 +54,7 @@ FURTHER_FORMS = (
     _framework("pytorch", "epoch graph", LAST, named="epoch graph, channels last"),
     _framework("pytorch", "compile + epoch graph", LAST, named="compile + epoch graph, channels last"),
     _keras("fit", "torch"),
+    _keras("fit, best settings", "torch", made_by="keras_compiled"),
     _keras("fit", "tensorflow"),
     _keras("fit, best settings", "tensorflow"),
     _framework("tensorflow", "function"),

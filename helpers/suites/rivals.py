@@ -26,6 +26,7 @@ FEWER_RUNS = {2.0: 3, 10.0: 1}  # a turn longer than so many seconds is taken so
 class System:
     """One way to train: engine, the form it is run in, its options.
 
+    `made_by` is the engine that makes the form where that is not the system's own; its record names it then.
     `slice_batch` replaces the batch where one batch would take minutes; a network in `skips` is not tried. A
     `framework` may be absent, which its record then says. `environment` are variables of its process.
     """
@@ -39,11 +40,18 @@ class System:
     framework: bool = False
     environment: dict = field(default_factory=dict)
     data: str = "resident"  # where training images lie when an epoch begins: or "host-fed"
+    made_by: str = ""
 
     @property
     def name(self):
         """Engine and form, as in messages."""
         return f"{self.engine} ({self.form})"
+
+    @property
+    def named(self):
+        """What its records say of it."""
+        made_by = {"made_by": self.made_by} if self.made_by else {}
+        return {"system": self.engine, "form": self.form, **made_by}
 
     @property
     def on_host(self):
@@ -69,7 +77,7 @@ def enter(worker, system, workload, batch_size, precision="fp32"):
     """
     settings = {"batch_size": batch_size, "precision": precision, "seed": 0, "options": system.options}
     try:
-        made = worker.call("make", engine=system.engine, workload=workload, **settings)
+        made = worker.call("make", engine=system.made_by or system.engine, workload=workload, **settings)
     except WorkerError as error:
         kind, _, reason = str(error).partition(": ")
         if system.framework and kind in ("ImportError", "ValueError"):
@@ -83,8 +91,7 @@ def enter(worker, system, workload, batch_size, precision="fp32"):
 def absence(base, system, reason):
     """The record of a framework's form that cannot run here; `base` names the workload."""
     print(f"  {system.name} is absent: {reason}", flush=True)
-    named = {"experiment": "absent", "system": system.engine, "form": system.form, "unit": ""}
-    return {**base, **named, "reason": reason}
+    return {**base, "experiment": "absent", **system.named, "unit": "", "reason": reason}
 
 
 class Rival:
@@ -165,7 +172,7 @@ class Rival:
         """Measurement record of an epoch of `epoch_images`, by the `seconds` of turns; `base` names the workload."""
         timing, scaled = summarise(seconds), self.images != epoch_images
         record = {
-            **{**base, "system": self.system.engine, "form": self.system.form, "data": self.system.data},
+            **{**base, **self.system.named, "data": self.system.data},
             **timing.record("ms", epoch_images / self.images),
             **{"scaled": scaled, "agreement": self.share, "agreement_steps": self.proof_steps},
         }

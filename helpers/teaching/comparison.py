@@ -15,7 +15,7 @@ from helpers.suites.epoch import PROOF_RATES, TINY
 from helpers.suites.frameworks import EXPERIMENT, ORDINARY_AND_BEST, OURS
 from helpers.suites.race import Race
 
-PROVEN = "{name}: the first {steps} losses stay within the bound; they use at most {percent:.0f} % of it."
+PROVEN = "{name}: the first {steps} losses stay within the bound; they use at most {percent:.1f} % of it."
 MISTAKE = (
     "A learning rate that is {percent:.0f} % off, with all else equal, leaves the bound at step {step}: its loss is "
     "{times:,.1f} times as far away as rounding allows."
@@ -48,7 +48,7 @@ class Comparison:
         self.reference, self.bound = self._race.references[batch_size]
         self.steps, self.losses, self.absent = len(self.reference), {}, []
         for system, reason in self._race.absent.items():
-            self.absent.append({**self._race.named, "system": system.engine, "form": system.form, "reason": reason})
+            self.absent.append({**self._race.named, **system.named, "reason": reason})
 
     def prove(self):
         """Hold the first losses of each system against float64; a sentence for each.

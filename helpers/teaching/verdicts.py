@@ -23,6 +23,10 @@ EQUAL = (
     "After {epochs} epochs each, between {lowest:.2f} and {highest:.2f} % of the test images are right, over {count} "
     "systems and forms with one run each ({origin})."
 )
+GOAL = (
+    "{count} of {all} systems and forms reach {goal}, after {epochs} epochs; what sets them apart is the time of an "
+    "epoch ({origin})."
+)
 STARTS = (
     "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
@@ -150,6 +154,26 @@ def say_equal_epochs(records):
         return
     reached = sorted(100 * record["median"] for record in records)
     say(EQUAL, records[0], count=len(records), lowest=reached[0], highest=reached[-1])
+
+
+def say_goal(records):
+    """After how many epochs the goal was reached.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of experiment "time_to_accuracy".
+    """
+    if not records:
+        print(NOT_MEASURED)
+        return
+    epochs = sorted(
+        next(epoch for epoch, accuracy in enumerate(record["curve"], 1) if accuracy >= record["goal"])
+        for record in records
+        if record["reached"]
+    )
+    shown = {"count": len(epochs), "all": len(records), "goal": show_share(records[0]["goal"])}
+    say(GOAL, records[0], epochs=_span(epochs) if epochs else "no", **shown)
 
 
 def say_absent(records):

@@ -36,7 +36,7 @@ def test_backend(backend):
         if find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.endswith(f"{backend} passed\n")
 
@@ -50,8 +50,21 @@ def check_backend(backend):
         if name != UNEVEN and (name, backend) != (AVERAGES, "torch"):
             check_losses("keras", network)
     check_evaluation("keras")
+    check_compiled(backend)
     check_refusals(backend)
     print(f"{backend} passed")
+
+
+def check_compiled(backend):
+    if backend != "torch":
+        with pytest.raises(ValueError, match=f"with backend '{backend}' and .* of its own for backend 'torch'"):
+            make_engine("keras_compiled", TINY, OPTIMIZER, 16)
+        return
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    check_losses("keras_compiled")
+    assert counters["stats"]["unique_graphs"] > 0  # torch did compile
 
 
 def check_refusals(backend):

@@ -109,3 +109,16 @@ def test_the_proof_tells_how_many_losses_and_who_used_most_of_the_bound(capsys):
 def test_a_time_that_is_scaled_says_so_in_a_sentence(capsys):
     verdicts.say_verdicts([record("layerwise", "epoch graph", 25.0), record("jax", "scan", 100.0, scaled=True)])
     assert "100 ms (scaled from a slice) by jax, scan" in said(capsys)
+
+
+def test_the_goal_is_told_in_epochs(capsys):
+    def learnt(system, curve):
+        return {**record(system, "x", 1.0), "curve": curve, "goal": 0.99, "reached": max(curve) >= 0.99}
+
+    verdicts.say_goal([learnt("jax", [0.9, 0.99, 0.98]), learnt("keras", [0.95, 0.98, 0.991])])
+    verdicts.say_goal([learnt("jax", [0.9, 0.99, 0.98]), learnt("keras", [0.9, 0.9, 0.9])])
+    text = said(capsys)
+    assert "2 of 2 systems and forms reach 99\u00a0%, after 2 to 3 epochs;" in text
+    assert "1 of 2 systems and forms reach 99\u00a0%, after 2 epochs;" in text
+    verdicts.say_goal([])
+    assert "Not measured" in said(capsys)

@@ -1,6 +1,7 @@
 """Suite "costs": starts, learning over time, memory of a process; a missing framework leaves its reason."""
 
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -23,6 +24,16 @@ def test_a_start_holds_its_compilation():
     (cold, compiling, *_), taken = costs.learning(VECTORIZED, TINY, epochs=2)
     assert (cold["experiment"], compiling["experiment"]) == ("cold_start", "compile_time") and taken is None
     assert 0 <= compiling["median"] < cold["median"] and cold["unit"] == "s" and cold["network"] == "tiny"
+
+
+def test_what_sampling_costs_is_measured_in_turns(monkeypatch):
+    sampled = []
+    monkeypatch.setattr(costs, "_high_water", lambda: nullcontext(sampled.append(True)))
+    alone, other = costs.disturbance(VECTORIZED, TINY, runs=2)
+    assert (alone["experiment"], other["experiment"]) == ("cold_start_alone", "cold_start_sampled")
+    assert len(sampled) == alone["runs"] == other["runs"] == 2
+    assert 0 < alone["min"] <= alone["median"] <= alone["max"] and alone["unit"] == "s"
+    assert costs.disturbance(MISSING, TINY, runs=2) == []
 
 
 def test_accuracy_is_told_over_the_seconds_of_training():
@@ -112,7 +123,8 @@ def test_a_card_adds_the_memory_of_both_networks(monkeypatch):
 
 def test_every_system_has_its_cell(monkeypatch):
     monkeypatch.setattr(costs, "costs", lambda system, *_: system)
+    monkeypatch.setattr(costs, "disturbance", lambda system, *_: f"sampled: {system.name}")
     cells = costs.cells(quick=False)
-    assert [cell([]) for cell in cells.values()] == list(costs.SYSTEMS)
+    assert [cell([]) for cell in cells.values()] == [*costs.SYSTEMS, "sampled: jax (scan)"]
     assert {"layerwise-epoch-graph", "keras-fit-best-settings-backend-jax"} <= set(cells)
     assert list(costs.cells(quick=True)) == ["vectorized-blas-all-cores"]

@@ -7,11 +7,12 @@ import re
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from statistics import median
+from typing import NamedTuple
 
 from helpers import device
-from helpers.benchmark import MeasurementError
+from helpers.benchmark import MeasurementError, interleave, summarise
 from helpers.device import gpu_available
 from helpers.results import find_records
 from helpers.suites.accuracy import GOAL, chosen
@@ -27,6 +28,7 @@ GIVEN_BACK = 16 * MEGABYTE  # more is no fluctuation: somebody else held it
 # folders of compiled code: an empty one for each process, so that its start is a cold one
 CACHES = ("CNN_CACHE", "CUDA_CACHE_PATH", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 SYSTEMS = tuple(system for system in OURS if system.gpu) + ORDINARY_AND_BEST
+STARTED, RUNS = next(system for system in SYSTEMS if system.name == "jax (scan)"), 7  # one of the fastest to start
 
 
 def cells(quick):
@@ -36,7 +38,8 @@ def cells(quick):
     systems = (System("vectorized", "BLAS, all cores"),) if quick else SYSTEMS
     learnt = {"network": "lenet5", "dataset": "mnist", **small}
     held = {"network": "vgg_small", "dataset": CIFAR_SHAPES}
-    return {_file_name(system): lambda _, system=system: costs(system, learnt, held, epochs) for system in systems}
+    by_system = {_file_name(system): lambda _, system=system: costs(system, learnt, held, epochs) for system in systems}
+    return by_system if quick else {**by_system, "sampling": lambda _: disturbance(STARTED, learnt, RUNS)}
 
 
 def _file_name(system):
@@ -86,25 +89,61 @@ def learning(system, workload, epochs):
     settings = chosen(find_records(experiment="validation_accuracy", network="lenet5", dataset="mnist"))
     workload = {**workload, **settings, "epochs": epochs}
     base, seconds, accuracies = _base(system, workload), [], []
-    with tempfile.TemporaryDirectory() as folder, _high_water() as water:
-        started = time.perf_counter()
-        with Worker(environment={**system.environment, **dict.fromkeys(CACHES, folder)}) as worker:
-            made = enter(worker, system, workload, BATCH)
-            first = worker.call("train", epoch=0)["seconds"]
-            cold, taken = time.perf_counter() - started, water and water.close()
-            worker.call("evaluate")
-            worker.call("restart")
-            for epoch in range(epochs):
-                worker.call("prepare", epoch=epoch)
-                seconds.append(worker.call("train", epoch=epoch)["seconds"])
-                accuracies.append(worker.call("evaluate")["accuracy"])
-    compiling = made["compile_seconds"] + max(first - median(seconds), 0.0)
+    with _high_water() as water, _started(system, workload) as start:
+        worker, taken = start.worker, water and water.close()
+        worker.call("evaluate")
+        worker.call("restart")
+        for epoch in range(epochs):
+            worker.call("prepare", epoch=epoch)
+            seconds.append(worker.call("train", epoch=epoch)["seconds"])
+            accuracies.append(worker.call("evaluate")["accuracy"])
+    cold, compiling = start.seconds, start.compile_seconds + max(start.first_epoch - median(seconds), 0.0)
     print(f"  {cold:.1f} s to the end of the first epoch, {compiling:.1f} s of it compiling", flush=True)
     return [
         {"experiment": "cold_start", **base, **_one(cold, "s")},
         {"experiment": "compile_time", **base, **_one(compiling, "s")},
         *_over_time(base, seconds, accuracies),
     ], taken
+
+
+class Start(NamedTuple):
+    """A process that has trained its first epoch, and the seconds of its start, its compiler and that epoch."""
+
+    worker: Worker
+    seconds: float
+    compile_seconds: float
+    first_epoch: float
+
+
+@contextmanager
+def _started(system, workload):
+    """A Start without compiled code of former processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        with Worker(environment={**system.environment, **dict.fromkeys(CACHES, folder)}) as worker:
+            made = enter(worker, system, workload, BATCH)
+            first = worker.call("train", epoch=0)["seconds"]
+            yield Start(worker, time.perf_counter() - started, made["compile_seconds"], first)
+
+
+def disturbance(system, workload, runs):
+    """cold_start_alone and cold_start_sampled, in turns: how far the sampling of memory lengthens a start.
+
+    None where the system is absent; its own cell has the reason.
+    """
+
+    def timed(water):
+        with water(), _started(system, workload) as start:
+            return start.seconds
+
+    waters = {"cold_start_alone": nullcontext, "cold_start_sampled": _high_water}
+    try:
+        timed(nullcontext)  # so that the files of the libraries have been read before
+    except Absent:
+        return []
+    seconds = interleave({name: lambda water=water: timed(water) for name, water in waters.items()}, runs)
+    base = _base(system, workload)
+    return [{"experiment": name, **base, **summarise(seconds[name]).record("s")} for name in waters]
 
 
 def _over_time(base, seconds, accuracies):

@@ -31,6 +31,11 @@ STARTS = (
     "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
 )
+SAMPLING = (
+    "Starts spread, and the card's memory is sampled meanwhile: {name} takes {alone[0]} ({alone[1]} to {alone[2]}, "
+    "{runs} runs), with the sampling {sampled[0]} ({sampled[1]} to {sampled[2]}; {origin}). Rows that are no further "
+    "apart are level."
+)
 PROOF = (
     "The same work: first losses within the bound of rounding, {counts}; {name} uses most of it, {share} at batch "
     "{batch_size:,} in {precision}."
@@ -209,3 +214,21 @@ def say_starts(records, lead=""):
         return
     quick, slow = ({"name": system_name(record), "time": time_of(record)} for record in (others[0], others[-1]))
     say(lead + STARTS, ours, own=time_of(ours), quick=quick, slow=slow)
+
+
+def say_sampling(records):
+    """How far starts spread, and how far the sampling of memory lengthens one; nothing where it was not measured.
+
+    Parameters
+    ----------
+    records : list of dict
+        Of the suite "costs".
+    """
+    found = {record["experiment"]: record for record in records}
+    alone, sampled = found.get("cold_start_alone"), found.get("cold_start_sampled")
+    if alone is None or sampled is None:
+        return
+    shown = {"name": system_name(alone), "runs": alone["runs"]}
+    for name, record in (("alone", alone), ("sampled", sampled)):
+        shown[name] = [show_time(record[key], record["unit"]) for key in ("median", "min", "max")]
+    say(SAMPLING, alone, **shown)

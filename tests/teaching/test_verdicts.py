@@ -122,3 +122,17 @@ def test_the_goal_is_told_in_epochs(capsys):
     assert "1 of 2 systems and forms reach 99\u00a0%, after 2 epochs;" in text
     verdicts.say_goal([])
     assert "Not measured" in said(capsys)
+
+
+def test_the_spread_of_starts_is_told_with_and_without_sampling(capsys):
+    times = {"cold_start_alone": (9.7, 9.0, 10.5), "cold_start_sampled": (10.0, 9.2, 11.0)}
+    starts = [
+        record("jax", "scan", median, experiment=name, unit="s", min=least, max=most, runs=7)
+        for name, (median, least, most) in times.items()
+    ]
+    verdicts.say_sampling(starts)
+    text = said(capsys)
+    assert "jax, scan takes 9.70 s (9.00 s to 10.5 s, 7 runs), " in text
+    assert "with the sampling 10.0 s (9.20 s to 11.0 s;" in text
+    verdicts.say_sampling(starts[:1])
+    assert not said(capsys)

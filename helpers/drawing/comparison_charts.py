@@ -99,7 +99,8 @@ def plot_growth(records, title=None):
     grown, lines = GROWN[by.pop()], []
     for line in lines_over(records, "value", free):
         power = fitted_power(line.x, line.y)
-        lines.append(replace(line, name=f"{line.name} (power {power:.2f})".replace("power -", "power \u2212")))
+        shown = f"{power:.2f}".replace("-", "\u2212")
+        lines.append(replace(line, name=f"{line.name} (power {shown})"))
         if line.ours:
             title = title or f"Twice the {grown}: {2**power:.2g}\u00d7 the time of {line.system}"
     limit = "dashed: the card's limit" * ("floor" in records[0])

@@ -32,7 +32,10 @@ STARTED, RUNS = next(system for system in SYSTEMS if system.name == "jax (scan)"
 
 
 def cells(quick):
-    """For each system, by the name of its file: memory on both networks, start and learning on lenet5 and MNIST."""
+    """For each system, by the name of its file: memory on both networks, start and learning on lenet5 and MNIST.
+
+    And what the sampling of memory costs a start.
+    """
     small = {"train": 512, "test": 256} if quick else {}
     epochs = 2 if quick else EPOCHS
     systems = (System("vectorized", "BLAS, all cores"),) if quick else SYSTEMS
@@ -129,7 +132,7 @@ def _started(system, workload):
 def disturbance(system, workload, runs):
     """cold_start_alone and cold_start_sampled, in turns: how far the sampling of memory lengthens a start.
 
-    None where the system is absent; its own cell has the reason.
+    No records where the system is absent; its own cell has the reason.
     """
 
     def timed(water):

@@ -16,7 +16,7 @@ from helpers.workers import WorkerError
 
 WHOLE_SECONDS = 1.0  # a longer epoch is timed on a slice that fits into this
 SLICES = (1, 2, 5, 10, 20, 50, 100, 200)  # steps
-PROOF_STEPS, PROOF_SECONDS = 20, 5.0
+PROOF_STEPS, PROOF_SECONDS = 20, 20.0
 OUT_OF_MEMORY = re.compile("out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
 LITTLE_MEMORY = "what the others leave of the card's memory does not hold its step of {} images"
 FEWER_RUNS = {2.0: 3, 10.0: 1}  # a turn longer than so many seconds is taken so often

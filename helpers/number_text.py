@@ -35,10 +35,10 @@ def show_ratio(ratio):
     return f"{ratio:,.0f}\u00d7" if ratio >= 19.5 else f"{ratio:.1f}\u00d7"
 
 
-def show_range(least, most):
-    """Two ratios, or one where they read alike."""
+def show_spread(least, most):
+    """Between which ratios single runs lie."""
     first, last = show_ratio(least), show_ratio(most)
-    return first if first == last else f"{first} to {last}"
+    return f"{first} in every run" if first == last else f"{first} to {last} from run to run"
 
 
 def show_share(share, digits=0):

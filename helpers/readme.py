@@ -7,7 +7,7 @@ import re
 
 from helpers.atomic import write_atomically
 from helpers.drawing.system_lines import is_smaller, marks_of, system_name, time_of
-from helpers.number_text import show_range, show_ratio, show_time
+from helpers.number_text import show_ratio, show_spread, show_time
 from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
 from helpers.results import (
     CIFAR_IMAGES,
@@ -31,7 +31,7 @@ COLUMNS = (
 )
 AGAINST = (
     "In {precision} on {network} {ratio} as fast as the fastest of {count} forms of {names} on the same work ({own} "
-    "against {other} by {rival}; {range} from run to run)."
+    "against {other} by {rival}; {spread})."
 )
 
 
@@ -96,7 +96,7 @@ def framework_sentences(records=None):
             here = {record["system"] for record in forms}
             *others, last = (name for system, name in FRAMEWORKS.items() if system in here)
             values = {"own": time_of(pair), "other": time_of(rival), "rival": system_name(rival), "count": len(forms)}
-            values |= {"ratio": show_ratio(pair["ratio"]), "range": show_range(*ratio_spread(pair))}
+            values |= {"ratio": show_ratio(pair["ratio"]), "spread": show_spread(*ratio_spread(pair))}
             values["names"] = f"{', '.join(others)} and {last}" if others else last
             said.append(sentence(AGAINST, pair, **values))
     return said

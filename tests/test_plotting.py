@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.drawing.charts import text_width, wrap
 from helpers.figures import draw_figures
-from helpers.number_text import show_range, show_ratio, show_time
+from helpers.number_text import show_ratio, show_spread, show_time
 from helpers.plotting import (
     plot_confusion,
     plot_digits,
@@ -210,7 +210,10 @@ def test_times_have_three_digits(value, unit, text):
 def test_ratios_and_lines():
     assert [show_ratio(r) for r in (764.2, 14.52, 1 / 267)] == ["764\u00d7", "14.5\u00d7", "1/267"]
     assert [show_ratio(r) for r in (0.96, 1.02, 1.0, 0.9999)] == ["0.96\u00d7", "1.02\u00d7", "1.0\u00d7", "1.0\u00d7"]
-    assert [show_range(1.49, 1.51), show_range(2.7, 3.6)] == ["1.5\u00d7", "2.7\u00d7 to 3.6\u00d7"]
+    assert [show_spread(1.49, 1.51), show_spread(2.7, 3.6)] == [
+        "1.5\u00d7 in every run",
+        "2.7\u00d7 to 3.6\u00d7 from run to run",
+    ]
     lines = wrap(" ".join(["word"] * 24), " ", 12.5, "bold")
     assert len(lines) > 1 and max(text_width(line, 12.5, "bold") for line in lines) <= 7.8
 

@@ -1,9 +1,7 @@
-"""Charts that compare systems: times over batches, places on the roofline, accuracy over time, growth.
+"""Charts that compare systems: times over batches, places on the roofline, accuracy over time.
 
 Knows measurement records and the frame in charts.py; must not learn how anything is measured.
 """
-
-from dataclasses import replace
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -13,11 +11,10 @@ from helpers.drawing.courses import gaps_of
 from helpers.drawing.figure_style import INK
 from helpers.drawing.roofline_marks import draw_limits, write_batches
 from helpers.drawing.system_lines import (
-    GROWN,
+    HOST,
     LABEL,
     MARKER,
     OURS,
-    UNIT_SECONDS,
     Line,
     described,
     draw_lines,
@@ -28,6 +25,7 @@ from helpers.drawing.system_lines import (
     marked,
     name_lines,
     refuse_mixtures,
+    scaled_note,
     seconds,
     short_share,
     short_time,
@@ -53,7 +51,7 @@ def plot_batches(records, title=None):
     records = checked(records, "compared_epoch_time")
     lines = lines_over(records, "batch_size")
     spread = "upright lines: fastest to slowest, side by side at each batch"
-    note = conditions(records, f"one epoch of {records[0]['dataset']}", spread)
+    note = conditions(records, f"one epoch of {records[0]['dataset']}", *scaled_note(records), spread)
     chart, axes = log_axes(lines, title or _ahead(records), note, "batch", "one epoch")
     draw_lines(axes, lines)
     mark_values(axes, (record["batch_size"] for record in records))
@@ -66,7 +64,7 @@ def _ahead(records):
     for batch in dict.fromkeys((batches[0], batches[-1])):
         here = [record for record in records if record["batch_size"] == batch]
         ours = [record for record in here if record["system"] in OURS]
-        others = [record for record in here if record["system"] not in (*OURS, "loops", "vectorized")]
+        others = [record for record in here if record["system"] not in (*OURS, *HOST)]
         if not ours or not others:
             return f"One epoch of {records[0]['network']} by each system"
         best, rival = (min(group, key=seconds) for group in (ours, others))
@@ -75,55 +73,6 @@ def _ahead(records):
         rivals.append(rival["system"])
         parts.append(f"{ratio}{whom} at batch {batch:,}")
     return f"{records[0]['network']}: {best['system']} is " + ", ".join(parts)
-
-
-def plot_growth(records, title=None):
-    """Time of an epoch against what grows, with a fitted power and the card's limit.
-
-    Parameters
-    ----------
-    records : list of dict
-        Experiment "growth" of one `by`, network, data set, precision and card, and of one batch unless that grows:
-        value, median, min, max, unit, and "floor" in that unit where a card was.
-    title : str, optional
-
-    Returns
-    -------
-    Chart
-        Names carry the exponent p of time ~ value^p, fitted by least squares in logarithms to the upper half.
-    """
-    records = checked(records, "growth")
-    if len(by := {record["by"] for record in records}) > 1:
-        raise ValueError(f"records grow by {', '.join(sorted(by))}; draw one of them at a time")
-    free = ("batch_size",) if "batch" in by else ()
-    grown, lines = GROWN[by.pop()], []
-    for line in lines_over(records, "value", free):
-        power = fitted_power(line.x, line.y)
-        shown = f"{power:.2f}".replace("-", "\u2212")
-        lines.append(replace(line, name=f"{line.name} (power {shown})"))
-        if line.ours:
-            title = title or f"Twice the {grown}: {2**power:.2g}\u00d7 the time of {line.system}"
-    limit = "dashed: the card's limit" * ("floor" in records[0])
-    note = conditions(
-        records, records[0]["dataset"], "upright lines: fastest to slowest", "power fitted to the upper half", limit
-    )
-    chart, axes = log_axes(lines, title or f"An epoch over the {grown}", note, grown, "one epoch")
-    floors = {
-        record["value"]: record["floor"] * UNIT_SECONDS[record["unit"]] for record in records if "floor" in record
-    }
-    if floors:
-        axes.plot(*zip(*sorted(floors.items())), color=INK, lw=1.2, ls=(0, (4, 3)))
-    draw_lines(axes, lines)
-    mark_values(axes, (record["value"] for record in records))
-    return described(chart, lines, grown)
-
-
-def fitted_power(x, y):
-    """Exponent p of y ~ x^p by least squares in logarithms, from the upper half of the points, two at least."""
-    order = np.argsort(x)[-max(2, -(-len(x) // 2)) :]
-    if len(order) < 2:
-        raise ValueError(f"a power needs two points at least; there are {len(x)}")
-    return float(np.polyfit(np.log(np.asarray(x, float)[order]), np.log(np.asarray(y, float)[order]), 1)[0])
 
 
 def plot_systems_roofline(records, title=None):

@@ -22,6 +22,7 @@ SYSTEM_COLOURS = {
     **{"tensorflow": "#a8841c", "vectorized": MUTED, "loops": INK},
 }
 OURS = ("layerwise", "fused")
+HOST = ("loops", "vectorized")  # they leave the card alone
 LABEL, MARKER = 9.0, 5.5  # points
 STEP, WIDEST = 3.2, 0.4  # points from a line to the next at one x, and all of them as a share of the way to the next x
 SLICE, SMALLER = "*", "\u2020"  # at a time that is not that of a whole epoch
@@ -101,6 +102,11 @@ def marks_of(records):
     """What the marks at the times of records mean, a sentence for each that is there; "" without any."""
     shown = set(map(_mark, records))
     return " ".join(f"{mark} marks times {words}." for mark, words in MARKS.items() if mark in shown)
+
+
+def scaled_note(records):
+    """What the conditions of a chart of lines say where a time is scaled; () where all are whole epochs."""
+    return ("epochs beyond a second are scaled from a slice",) * any(record.get("scaled") for record in records)
 
 
 def refuse_mixtures(records, place, free=()):

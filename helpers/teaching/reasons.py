@@ -30,11 +30,11 @@ LAUNCHES = (
     "holds the epoch: {each} a launch ({network}, batch {batch_size:,}; {origin})."
 )
 WAITS = (
-    "{name} takes {apart} for a step, and {whole} where one launch holds the epoch ({form}): for {each} of it, "
-    "{share}, the card waits for the host ({origin})."
+    "{name} takes {apart} for a step, and {whole} where an epoch is handed over at once ({form}): {each} of it, "
+    "{share}, is the price of the host's calls ({origin})."
 )
 NO_WAITS = (
-    "{name} takes {apart} for a step, no longer than where one launch holds the epoch ({form}, {whole}; {origin})."
+    "{name} takes {apart} for a step, no longer than where an epoch is handed over at once ({form}, {whole}; {origin})."
 )
 ALIKE = (
     "{kind}: {first} and {second} are at most {most} apart, half of the times at most {middle} ({name} at batch "

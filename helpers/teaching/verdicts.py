@@ -4,7 +4,7 @@ Every sentence follows from the records, whichever way they fall. Must not learn
 """
 
 from helpers.drawing.system_lines import OURS, seconds, system_name, time_of
-from helpers.number_text import show_range, show_ratio, show_share, show_time
+from helpers.number_text import show_ratio, show_share, show_spread, show_time
 from helpers.report import NOT_MEASURED, say
 from helpers.results import compare, ratio_spread
 from helpers.teaching.comparison import fastest_framework
@@ -12,7 +12,7 @@ from helpers.teaching.comparison import fastest_framework
 NO_PAIR = "No verdict here: layerwise needs a GPU, and one framework at least must be installed."
 AHEAD = (
     "{network}, batch {batch_size:,}: an epoch takes {own} by ours and {other} by {rival}, the fastest form of a "
-    "framework. Ours is {place} ({range} from run to run; {origin})."
+    "framework. Ours is {place} ({spread}; {origin})."
 )
 PLACES = {"ahead": "{} as fast", "behind": "behind: it takes {} as long", "level": "level with it: {} as fast"}
 PRECISION = (
@@ -24,17 +24,18 @@ EQUAL = (
     "systems and forms with one run each ({origin})."
 )
 GOAL = (
-    "{count} of {all} systems and forms reach {goal}, after {epochs} epochs; what sets them apart is the time of an "
-    "epoch ({origin})."
+    "{count} of {all} systems and forms reach {goal} with one seed each, after {epochs} epochs ({origin}): the time to "
+    "it is that of an epoch times their number, and the number is chance."
 )
+SEEDS = "Of {count} seeds that ours trained in as many epochs, {reached} reach it ({origin})."
 STARTS = (
     "From a cold start to the end of the first epoch ours takes {own}; of the frameworks {quick[name]} takes "
     "{quick[time]}, {slow[name]} {slow[time]} ({origin})."
 )
 SAMPLING = (
     "Starts spread, and the card's memory is sampled meanwhile: {name} takes {alone[0]} ({alone[1]} to {alone[2]}, "
-    "{runs} runs), with the sampling {sampled[0]} ({sampled[1]} to {sampled[2]}; {origin}). Rows that are no further "
-    "apart are level."
+    "{runs} runs), with the sampling {sampled[0]} ({sampled[1]} to {sampled[2]}; {origin}). A difference between two "
+    "rows that is no larger than that says nothing."
 )
 PROOF = (
     "The same work: first losses within the bound of rounding, {counts}; {name} uses most of it, {share} at batch "
@@ -81,7 +82,7 @@ def say_verdicts(records, lead=""):
     for each in filter(None, found):
         rival, (place, *ratios) = each["baseline"], standing(each)
         times = {"own": _spoken(each), "other": _spoken(rival), "rival": system_name(rival)}
-        ahead = {"place": PLACES[place].format(show_ratio(ratios[0])), "range": show_range(*ratios[1:])}
+        ahead = {"place": PLACES[place].format(show_ratio(ratios[0])), "spread": show_spread(*ratios[1:])}
         say(lead + AHEAD, each, **times, **ahead)
 
 
@@ -161,13 +162,15 @@ def say_equal_epochs(records):
     say(EQUAL, records[0], count=len(records), lowest=reached[0], highest=reached[-1])
 
 
-def say_goal(records):
-    """After how many epochs the goal was reached.
+def say_goal(records, seeds=()):
+    """After how many epochs the goal was reached, and how far that is chance.
 
     Parameters
     ----------
     records : list of dict
         Of experiment "time_to_accuracy".
+    seeds : list of dict, optional
+        Of experiment "test_accuracy", one seed each, with the same goal.
     """
     if not records:
         print(NOT_MEASURED)
@@ -179,6 +182,9 @@ def say_goal(records):
     )
     shown = {"count": len(epochs), "all": len(records), "goal": show_share(records[0]["goal"])}
     say(GOAL, records[0], epochs=_span(epochs) if epochs else "no", **shown)
+    if seeds:
+        reached = sum(record["first_epoch_at_goal"] is not None for record in seeds)
+        say(SEEDS, seeds[0], count=len(seeds), reached=reached)
 
 
 def say_absent(records):

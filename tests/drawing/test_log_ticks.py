@@ -8,6 +8,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from helpers.drawing import comparison_charts as charts
+from helpers.drawing import growth_charts
 from helpers.drawing.log_ticks import MOST, round_values
 from helpers.drawing.system_lines import short_share, short_time
 from tests.drawing.test_mixtures import BASE, LEARNING, WORK
@@ -54,7 +55,7 @@ def test_every_chart_has_labels_over_any_span(span, start):
     times = [{**BASE, "unit": "s", "median": time, "min": time, "max": time} for time in (start, start * span)]
     times[1]["batch_size"] = 512
     check_labels(charts.plot_batches(times), "yaxis")
-    check_labels(charts.plot_growth([{**r, "by": "batch", "value": r["batch_size"]} for r in times]), "yaxis")
+    check_labels(growth_charts.plot_growth([{**r, "by": "batch", "value": r["batch_size"]} for r in times]), "yaxis")
     check_labels(charts.plot_systems_roofline([{**record, **WORK} for record in times]), "xaxis", "yaxis")
     learning = {**times[0], **LEARNING, "seconds": [start, start * span], "curve": [0.9862, 0.9915]}
     check_labels(charts.plot_accuracy_over_time([learning]), "xaxis", "yaxis")

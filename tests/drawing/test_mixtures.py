@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.drawing import comparison_charts as charts
+from helpers.drawing import growth_charts
 from helpers.drawing.system_lines import lines_over, refuse_mixtures
 from helpers.drawing.systems_table import systems_table
 
@@ -20,7 +21,7 @@ CHARTS = {
     "plot_batches": (charts.plot_batches, {}, {"batch_size": 512}, OTHERS),
     "lines_over": (lambda records: lines_over(records, "batch_size"), {}, {"batch_size": 512}, OTHERS),
     "systems_table": (systems_table, {}, {"batch_size": 512}, OTHERS),
-    "plot_growth": (charts.plot_growth, GROWING, {"value": 32}, {**OTHERS, "batch_size": 512}),
+    "plot_growth": (growth_charts.plot_growth, GROWING, {"value": 32}, {**OTHERS, "batch_size": 512}),
     "plot_systems_roofline": (
         charts.plot_systems_roofline,
         WORK,
@@ -75,7 +76,7 @@ def test_a_second_record_is_named_with_its_place():
 
 def test_batches_differ_where_they_grow():
     records = [{**BASE, "by": "batch", "value": batch, "batch_size": batch} for batch in (16, 64)]
-    assert "20.0 ms at 16, 20.0 ms at 64" in charts.plot_growth(records).alt
+    assert "20.0 ms at 16, 20.0 ms at 64" in growth_charts.plot_growth(records).alt
 
 
 def test_a_goal_that_differs_is_refused():

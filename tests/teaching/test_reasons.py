@@ -64,10 +64,10 @@ def test_what_launches_cost(capsys, monkeypatch):
     reasons.say_launches([eager, graph, alone, record("layerwise", "epoch graph", 30.0)])
     text = said(capsys)
     assert (
-        "pytorch, eager takes 1.00 ms for a step, and 250 \u00b5s where one launch holds the epoch (epoch graph)"
+        "pytorch, eager takes 1.00 ms for a step, and 250 \u00b5s where an epoch is handed over at once (epoch graph)"
         in text
     )
-    assert "for 750 \u00b5s of it, 75\u00a0%, the card waits" in text and "jax" not in text
+    assert ": 750 \u00b5s of it, 75\u00a0%, is the price of the host's calls" in text and "jax" not in text
     assert "Ours takes 500 \u00b5s for a step when Python launches its 20 kernels one by one, and 100 \u00b5s" in text
     assert ": 20.0 \u00b5s a launch (lenet5, batch 128; benchmark suite, 2026-01-02)." in text
 
@@ -76,7 +76,9 @@ def test_where_launches_cost_nothing_or_were_not_measured(capsys, monkeypatch):
     monkeypatch.setattr(reasons, "find_records", lambda **keys: [])
     reasons.say_launches([record("jax", "jit", 46.8), record("jax", "scan", 93.6)])
     text = said(capsys)
-    assert "jax, jit takes 100 \u00b5s for a step, no longer than where one launch holds the epoch (scan, 200" in text
+    assert (
+        "jax, jit takes 100 \u00b5s for a step, no longer than where an epoch is handed over at once (scan, 200" in text
+    )
     for nothing in ([], [record("layerwise", "epoch graph", 30.0), record("jax", "scan", 1.0)]):
         reasons.say_launches(nothing)
         assert said(capsys).startswith("Not measured")

@@ -118,8 +118,12 @@ def test_the_goal_is_told_in_epochs(capsys):
     verdicts.say_goal([learnt("jax", [0.9, 0.99, 0.98]), learnt("keras", [0.95, 0.98, 0.991])])
     verdicts.say_goal([learnt("jax", [0.9, 0.99, 0.98]), learnt("keras", [0.9, 0.9, 0.9])])
     text = said(capsys)
-    assert "2 of 2 systems and forms reach 99\u00a0%, after 2 to 3 epochs;" in text
-    assert "1 of 2 systems and forms reach 99\u00a0%, after 2 epochs;" in text
+    assert "2 of 2 systems and forms reach 99\u00a0% with one seed each, after 2 to 3 epochs (" in text
+    assert "1 of 2 systems and forms reach 99\u00a0% with one seed each, after 2 epochs (" in text
+    assert "seeds" not in text
+    seeds = [record("layerwise", "one seed", 0.99, first_epoch_at_goal=epoch) for epoch in (6, None, 7)]
+    verdicts.say_goal([learnt("jax", [0.9, 0.99])], seeds)
+    assert "Of 3 seeds that ours trained in as many epochs, 2 reach it (" in said(capsys)
     verdicts.say_goal([])
     assert "Not measured" in said(capsys)
 

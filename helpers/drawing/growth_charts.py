@@ -68,8 +68,8 @@ def _doubled(grown, powers):
     """Title: what twice the size costs ours and the frameworks; `powers` are lists by whether they are ours."""
     if True not in powers:
         return f"An epoch over the {grown}"
-    times = {ours: sorted({f"{2**power:.2g}\u00d7" for power in found}) for ours, found in powers.items()}
-    shown = {ours: " to ".join(dict.fromkeys((found[0], found[-1]))) for ours, found in times.items()}
+    ends = {ours: (min(found), max(found)) for ours, found in powers.items()}
+    shown = {ours: " to ".join(dict.fromkeys(f"{2**power:.2g}\u00d7" for power in both)) for ours, both in ends.items()}
     others = f", {shown[False]} for the frameworks" if False in shown else ""
     return f"Twice the {grown}: {shown[True]} the time for ours{others}"
 

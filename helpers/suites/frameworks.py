@@ -17,7 +17,6 @@ EXPERIMENT = "compared_epoch_time"
 FULL_BATCH = 128  # every form runs at this one; the ordinary and the best at the others
 BATCHES = (32, 128, 512, 2048)
 RUNS = 7
-HOST = ("loops", "vectorized")  # they do not run on the card
 # steps whose losses are proven: the oracle takes them on one core
 PROOF_STEPS = {"lenet5": {2048: 5}, "vgg_small": {32: 10, 128: 5, 512: 2, 2048: 2}}
 PRECISIONS = ("tf32", "bf16")  # of the frameworks, at FULL_BATCH
@@ -94,7 +93,7 @@ def compare(workload, batch_size, precision="fp32", runs=RUNS, workers=None):
 
 def _with_work(record, workload):
     """`record` of a system on the card with an epoch's work and the card's limits; refused where it exceeds them."""
-    if record["experiment"] != EXPERIMENT or record["system"] in HOST:
+    if record["experiment"] != EXPERIMENT or record["system"] in {system.engine for system in OURS if system.on_host}:
         return record
     work, properties = make_workload(**workload), device_properties()
     program = fuse_pool(fuse_relu(lower(work.network)))

@@ -7,12 +7,11 @@ from math import inf
 
 import pandas as pd
 
-from helpers.drawing.system_lines import OURS, marks_of, seconds, system_name, time_of
+from helpers.drawing.system_lines import HOST, OURS, marks_of, seconds, system_name, time_of
 from helpers.drawing.systems_table import systems_table
 from helpers.number_text import show_ratio, show_time
 from helpers.report import say
 from helpers.results import find_records
-from helpers.suites.frameworks import HOST
 from helpers.teaching.reasons import steps_of
 from helpers.teaching.verdicts import say_absent, say_proof
 

@@ -75,6 +75,17 @@ def test_growth_has_its_power_and_floor():
         growth_charts.plot_growth([*records, {**records[0], "by": "depth"}])
 
 
+def test_a_title_of_growth_names_the_frameworks_from_the_least_to_the_most():
+    powers = {"layerwise": 1.0, "jax": np.log2(10), "pytorch": np.log2(9.5)}
+    records = [
+        record(system, "x", float(value) ** power, by="size", value=value, experiment="growth")
+        for system, power in powers.items()
+        for value in (8, 16)
+    ]
+    title = "Twice the side of an image: 2\u00d7 the time for ours, 9.5\u00d7 to 10\u00d7 for the frameworks"
+    assert title in growth_charts.plot_growth(records).alt
+
+
 def test_the_power_is_that_of_the_upper_half():
     x = np.array([1, 2, 4, 8, 16, 32.0])
     assert growth_charts.fitted_power(x, np.maximum(10, x**1.5 / 2)) == pytest.approx(1.5, abs=0.2)

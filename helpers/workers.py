@@ -17,6 +17,8 @@ import numpy as np
 
 from helpers.results import ROOT
 
+REQUESTS = ("make", "prepare", "train", "activity", "restart", "evaluate", "memory")
+
 
 class WorkerError(RuntimeError):
     """A worker refused a request or ended; the message is the worker's own."""
@@ -173,7 +175,7 @@ class EngineServer:
     @property
     def handlers(self):
         """Name to function, for `serve`."""
-        return {name: getattr(self, name) for name in ("make", "prepare", "train", "restart", "evaluate", "memory")}
+        return {name: getattr(self, name) for name in REQUESTS}
 
     def make(self, engine, workload, options=None, **settings):
         """Make the engine and load its data; answers steps per epoch, the seconds spent compiling, and the device."""
@@ -198,6 +200,16 @@ class EngineServer:
         losses = self._engine.train(epoch, 1, steps)  # ends with the losses on the host: all work is done
         seconds = time.perf_counter() - start
         return {"seconds": seconds, "losses": np.asarray(losses[0], np.float64).tolist()}
+
+    def activity(self, epoch=0, steps=None):
+        """What kernels the card runs while the first steps of an epoch are trained, as `activity.kernel_summary`."""
+        from helpers.activity import activity, kernel_summary
+
+        def run():
+            self._engine.train(epoch, 1, steps)
+
+        activity(run)  # the profiler's own start is not part of it
+        return kernel_summary(activity(run))
 
     def restart(self):
         """Return to the state before the first step."""

@@ -52,6 +52,15 @@ def test_a_scaled_record_says_so():
     assert not whole.record(base, [0.1], epoch_images=100 * 128)["scaled"]
 
 
+def test_the_order_of_an_epoch_is_made_before_the_first_turn_that_counts():
+    system = System("jax", "scan", framework=True)
+    rival = _rival(system=system, step=0.001)
+    rival._worker.compilation = 0.5  # as long as it takes to put images in order
+    raced = object.__new__(race.Race)
+    raced.rivals, raced._since, raced._log = {system: rival}, 0.0, lambda text: None
+    assert raced.run(3)[system] == pytest.approx([0.1] * 3)
+
+
 def test_losses_outside_the_bound_stop_the_suite():
     rival = _rival(step=0.001, loss=1.0)
     rival.prove(np.full(20, 1.0 + 1e-6), np.full(20, 2e-6))

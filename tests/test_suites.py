@@ -6,9 +6,12 @@ import math
 import pytest
 
 from helpers import suites
+from helpers.activity import kernel_summary
 from helpers.benchmark import MeasurementError
-from helpers.suites import accuracy, epoch, frameworks, kernels, transfers
+from helpers.suites import accuracy, activity, epoch, frameworks, kernels, transfers
 from helpers.suites.kernels import pass_name
+from helpers.suites.rivals import System
+from helpers.workers import WorkerError
 
 RECORD = {"experiment": "epoch_time", "system": "loops", "unit": "ms", "median": 1.0, "min": 1.0, "max": 1.0, "runs": 1}
 
@@ -103,6 +106,39 @@ def test_copies_are_told_apart_by_place_and_direction():
     assert counts == {("before", "HtoD"): 1, ("within", "DtoH"): 1, ("after", "DtoH"): 1}
     with pytest.raises(MeasurementError, match="saw no kernel"):
         transfers.count_copies(events[:1])
+
+
+def test_a_card_is_busy_once_where_kernels_overlap():
+    kernels = [("a", 10.0, 4.0), ("b", 12.0, 6.0), ("a", 30.0, 2.0), ("a", 30.5, 1.0)]
+    events = [{"cat": "kernel", "name": name, "ts": ts, "dur": duration} for name, ts, duration in kernels]
+    seen = kernel_summary([{"cat": "gpu_memcpy", "name": "Memcpy HtoD", "ts": 0.0, "dur": 9.0}, *reversed(events)])
+    assert seen["kernels"] == 4 and seen["busy_seconds"] == pytest.approx(10e-6)
+    assert seen["longest"] == [["a", pytest.approx(7 / 13)], ["b", pytest.approx(6 / 13)]]
+    with pytest.raises(MeasurementError, match="saw no kernel"):
+        kernel_summary([])
+
+
+def test_activity_is_told_for_a_step_and_leaves_out_what_cannot_run(monkeypatch, capsys):
+    class Counting:
+        def __init__(self):
+            self.trained = 0
+
+        def call(self, request, engine=None, steps=None, **_):
+            if engine == "jax":
+                raise WorkerError("ImportError: jax is missing")
+            self.trained += request == "train"
+            if request == "activity":
+                assert self.trained == 2, "what is counted is neither compiled nor captured"
+                return {"kernels": 38 * steps // 2, "busy_seconds": 1e-5 * steps, "longest": [["conv", 1.0]]}
+            return {"on_gpu": True}
+
+    monkeypatch.setattr(activity.Workers, "take", lambda *_: Counting())
+    ours, missing = System("layerwise", "epoch graph", gpu=True), System("jax", "scan", framework=True)
+    (record,) = activity.acted(epoch.TINY, (ours, missing), batch_size=8, steps=4)
+    assert record["median"] == 19 and record["busy_seconds"] == pytest.approx(1e-5) and record["system"] == "layerwise"
+    assert "jax (scan) is left out: jax is missing" in capsys.readouterr().out
+    with pytest.raises(WorkerError):
+        activity.acted(epoch.TINY, (System("jax", "scan"),), batch_size=8)
 
 
 def test_passes_are_named_in_words():

@@ -40,6 +40,7 @@ ORDINARY_AND_BEST = (
     _framework("pytorch", "eager"),
     _framework("pytorch", "epoch graph"),
     _framework("pytorch", "compile + epoch graph"),
+    _framework("pytorch", "compile + epoch graph", LAST, named="compile + epoch graph, channels last"),
     _framework("jax", "jit"),
     _framework("jax", "scan"),
     _framework("jax", "scan", named="scan, command buffers", environment=COMMAND_BUFFERS),
@@ -51,7 +52,6 @@ ORDINARY_AND_BEST = (
 FURTHER_FORMS = (
     _framework("pytorch", "compile"),
     _framework("pytorch", "epoch graph", LAST, named="epoch graph, channels last"),
-    _framework("pytorch", "compile + epoch graph", LAST, named="compile + epoch graph, channels last"),
     _keras("fit", "torch"),
     _keras("fit, best settings", "torch", made_by="keras_compiled"),
     _keras("fit", "tensorflow"),

@@ -138,7 +138,13 @@ class Race:
         self._part("proved")
 
     def run(self, runs=RUNS):
-        """Seconds of each turn, {System: list of float}; slow ones take fewer turns than `runs`."""
+        """Seconds of each turn, {System: list of float}; slow ones take fewer turns than `runs`.
+
+        The first turn of a framework does not count: in it the order of the epoch is made.
+        """
+        for system, rival in self.rivals.items():
+            if system.framework:
+                rival.turn()
         turns = {system: rival.runs(runs) for system, rival in self.rivals.items()}
         seconds = interleave({system: rival.turn for system, rival in self.rivals.items()}, turns)
         self._part("raced")

@@ -4,10 +4,7 @@ torch's profiler reads them (CUPTI) for every stream of the process, ours includ
 is counted as well: it shows that the counter sees copies. Must not learn how an engine trains.
 """
 
-import json
-import tempfile
-from pathlib import Path
-
+from helpers.activity import activity
 from helpers.benchmark import MeasurementError
 from helpers.device import gpu_available
 from helpers.engines import make_engine
@@ -50,36 +47,6 @@ def measure(form, workload, batch_size=128):
         records.append({**base, "when": when, "direction": direction, **spread, "bytes": total, "kernels": kernels})
         print(f"  {when} {direction}: {count} copies, {total} bytes", flush=True)
     return records
-
-
-def activity(run):
-    """The driver's records of kernels and copies while `run()` runs.
-
-    Returns
-    -------
-    list of dict
-        Trace events: "cat" ("kernel", "gpu_memcpy", "gpu_memset"), "name", "ts", "dur" (us), "args".
-
-    Raises
-    ------
-    MeasurementError
-        Without a torch that sees the card.
-    """
-    try:
-        import torch
-        from torch.profiler import ProfilerActivity, profile
-    except ImportError:
-        raise MeasurementError("counting copies needs PyTorch with CUDA, for its profiler; install torch") from None
-    if not torch.cuda.is_available():
-        raise MeasurementError("counting copies needs PyTorch with CUDA; the installed one sees no card")
-    torch.cuda.init()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        run()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    return [event for event in events if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
 
 
 def count_copies(events):

@@ -21,6 +21,10 @@ RATES = (
 BEHIND = (
     "The frameworks' libraries choose among many convolution kernels tuned for a card; ours are loops of one design."
 )
+ACTIVITY = (
+    "By the driver's count a step of ours is {own[count]} kernels, which keep the card busy for {own[busy]} of "
+    "{own[step]}; one of {rival} is {other[count]}, for {other[busy]} of {other[step]} ({origin})."
+)
 KERNELS = (
     "The {count} kernels of our step, each measured alone, take {busy} one after the other ({origin}), convolutions "
     "{share} of that; a step of the epoch took {step} on that day."
@@ -77,7 +81,20 @@ def say_reason(records):
         say(RATES, rival=rival, own=show_share(shares[0]), other=show_share(shares[1]))
         if found["ratio"] < 1:
             print(BEHIND)
+    _say_activity(pair)
     _say_kernels(found)
+
+
+def _say_activity(pair):
+    """How many kernels a step of ours and of the rival is, and how long the card is busy with them."""
+    shown, seen = [], []
+    for record in pair:
+        seen += _measured(record, "activity", dataset=record["dataset"], form=record["form"])[:1]
+    if len(seen) == len(pair):
+        for record, each in zip(pair, seen):
+            step, busy = (show_time(value, "s") for value in (seconds(record) / steps_of(record), each["busy_seconds"]))
+            shown.append({"count": f"{each['median']:,.0f}", "busy": busy, "step": step})
+        say(ACTIVITY, seen[0], own=shown[0], other=shown[1], rival=system_name(pair[1]))
 
 
 def _say_kernels(ours):

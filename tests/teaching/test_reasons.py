@@ -32,7 +32,7 @@ def test_the_kernels_of_our_step_stand_beside_it(capsys, monkeypatch):
     epochs[0]["median"] = 1.0
     found = {"kernel_time": kernels, "epoch_time": epochs}
     monkeypatch.setattr(
-        reasons, "find_records", lambda **keys: found[keys["experiment"]] if keys["gpu"] == "NVIDIA T4" else []
+        reasons, "find_records", lambda **keys: found.get(keys["experiment"], []) if keys["gpu"] == "NVIDIA T4" else []
     )
     reasons.say_reason(pair(46.8, 100.0, flops=1e9, fp32_flops=1e13))
     text = said(capsys)
@@ -46,6 +46,25 @@ def test_the_kernels_of_our_step_stand_beside_it(capsys, monkeypatch):
     assert "kernels" not in said(capsys), "a step of another day says nothing about them"
     reasons.say_reason(pair(46.8, 100.0))
     assert said(capsys).startswith("Not measured")
+
+
+def test_the_driver_s_count_of_both_stands_beside_their_steps(capsys, monkeypatch):
+    counted = {"layerwise": (19.05, 40e-6), "jax": (30.0, 90e-6)}
+
+    def find_records(experiment, system, **keys):
+        assert keys.get("dataset", "mnist") == "mnist"
+        count, busy = counted.get(system, (None, None))
+        seen = [{**BASE, "median": count, "busy_seconds": busy}] if count else []
+        return seen if experiment == "activity" else []
+
+    monkeypatch.setattr(reasons, "find_records", find_records)
+    reasons.say_reason(pair(46.8, 93.6, flops=1e9, fp32_flops=1e13))
+    text = said(capsys)
+    assert "a step of ours is 19 kernels, which keep the card busy for 40.0 \u00b5s of 100 \u00b5s;" in text
+    assert "one of jax, scan is 30, for 90.0 \u00b5s of 200 \u00b5s (benchmark suite, 2026-01-02)." in text
+    del counted["jax"]
+    reasons.say_reason(pair(46.8, 93.6, flops=1e9, fp32_flops=1e13))
+    assert "driver" not in said(capsys)
 
 
 def test_every_data_set_of_the_comparison_has_its_size():

@@ -199,6 +199,15 @@ def test_a_cell_that_fails_leaves_the_others(output, capsys):
     assert "a: failed: jax (scan) disagrees at step 3" in capsys.readouterr().out
 
 
+def test_a_cell_that_asks_for_another_system_is_measured_again(output):
+    calls = []
+    systems = [System("loops", "a"), System("loops", "b")]
+    for asked, count in ((systems[:1], 1), (systems[:1], 1), (systems, 2)):
+        cell = suites.asking(asked, _cells(calls, "a")["a"])
+        suites.run_cells("frameworks", folder=output, cells={"a": cell})
+        assert len(calls) == count
+
+
 def test_no_cell_is_begun_after_its_time(output, capsys):
     calls = []
     assert not suites.run_cells("frameworks", folder=output, seconds=-1.0, cells=_cells(calls, "a"))

@@ -90,7 +90,7 @@ def _cells_of(name, quick):
 def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
     """Measure cells of a suite, each written to a file of its own: <gpu>-<suite>-<cell>.json.
 
-    A cell whose file is there, from this machine and today's code, is kept.
+    A cell whose file is there, from this machine and today's code, is kept, unless it asks for other systems now.
 
     Parameters
     ----------
@@ -119,7 +119,9 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
         raise ValueError(f"suite {name!r} has no cell {unknown[0]!r}; it has {', '.join(cells)}")
     folder = Path(folder or (OUTPUT / "quick" if quick else RESULTS))
     for key in only or cells:
-        if not only and _is_current(folder / f"{short_name(environment['gpu'])}-{name}-{key}.json", environment):
+        if not only and _is_current(
+            folder / f"{short_name(environment['gpu'])}-{name}-{key}.json", environment, cells[key]
+        ):
             print(f"{name}: {key}: measured before, kept; --only {key} measures it again", flush=True)
         elif time.monotonic() - started > seconds:
             print(f"{name}: {key}: left for the next run", flush=True)
@@ -135,11 +137,20 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
     return written
 
 
-def _is_current(path, environment):
+def asking(systems, cell):
+    """`cell`, a function, known to measure these systems: its file is not kept once it asks for others."""
+    cell.asks = {(system.engine, system.form) for system in systems}
+    return cell
+
+
+def _is_current(path, environment, cell):
     """Whether a file is there that this machine, with these packages and today's code, would write."""
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["environment"]
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return False
+    before, measured = content["environment"], {(r["system"], r.get("form")) for r in content["records"]}
+    if getattr(cell, "asks", measured) != measured:
         return False
     digests = before["code_digest"]
     same = all(before.get(key) == environment.get(key) for key in SAME if key != "code_digest")

@@ -7,6 +7,7 @@ from helpers.benchmark import refuse_impossible
 from helpers.device import device_properties, gpu_available
 from helpers.lowering import fuse_pool, fuse_relu, lower
 from helpers.roofline import Work, operation_work
+from helpers.suites import asking
 from helpers.suites.epoch import PROOF_RATES, SYSTEMS, TINY
 from helpers.suites.race import SHARED_CACHES, measure
 from helpers.suites.rivals import System
@@ -72,20 +73,24 @@ def cells(quick):
     wanted.sort(key=lambda cell: cell[1] != FULL_BATCH)  # the cells that most readers look at come first
     wanted += [(works[1], FULL_BATCH, precision) for precision in PRECISIONS]
     return {
-        f"{work['network']}-{work['dataset'].lower().replace(' ', '-')}-b{batch}-{precision}": (
-            lambda _, cell=(work, batch, precision): compare(*cell, workers=workers)
+        f"{work['network']}-{work['dataset'].lower().replace(' ', '-')}-b{batch}-{precision}": asking(
+            _systems(batch, precision), lambda _, cell=(work, batch, precision): compare(*cell, workers=workers)
         )
         for work, batch, precision in wanted
     }
 
 
-def compare(workload, batch_size, precision="fp32", runs=RUNS, workers=None):
-    """Records of one cell: compared_epoch_time, and "absent" where a framework's form cannot run here."""
+def _systems(batch_size, precision):
+    """Systems of a cell."""
     systems = ORDINARY_AND_BEST + (FURTHER_FORMS if batch_size == FULL_BATCH else ())
     if precision == "fp32":
-        systems = OURS + systems
-    else:  # what float32 costs is known then, and Keras runs in nothing else
-        systems = [system for system in systems if system.engine != "keras"]
+        return OURS + systems
+    return tuple(system for system in systems if system.engine != "keras")  # which runs in nothing else
+
+
+def compare(workload, batch_size, precision="fp32", runs=RUNS, workers=None):
+    """Records of one cell: compared_epoch_time, and "absent" where a framework's form cannot run here."""
+    systems = _systems(batch_size, precision)
     steps = PROOF_STEPS.get(workload["network"], {}).get(batch_size, 20)
     records = measure(workload, systems, batch_size, runs, steps, precision, EXPERIMENT, workers)
     return [_with_work(record, workload) for record in records] if gpu_available() else records

@@ -17,7 +17,7 @@ import numpy as np
 
 from helpers.results import ROOT
 
-REQUESTS = ("make", "prepare", "train", "activity", "restart", "evaluate", "memory")
+REQUESTS = ("make", "prepare", "train", "activity", "restart", "evaluate", "memory", "trim")
 
 
 class WorkerError(RuntimeError):
@@ -180,7 +180,7 @@ class EngineServer:
     def make(self, engine, workload, options=None, **settings):
         """Make the engine and load its data; answers steps per epoch, the seconds spent compiling, and the device."""
         work, self._engine = self._workload(**workload), None
-        gc.collect()  # an engine that was there before gives its memory back
+        self.trim()  # an engine that was there before gives its memory back
         self._engine = self._make_engine(engine, work.network, work.optimizer, **settings, **(options or {}))
         self._engine.load(work.dataset)
         seconds = getattr(self._engine, "compile_seconds", 0.0)
@@ -210,6 +210,14 @@ class EngineServer:
 
         activity(run)  # the profiler's own start is not part of it
         return kernel_summary(activity(run))
+
+    def trim(self):
+        """Give the card what this process keeps of its memory without using it, for others to use."""
+        gc.collect()
+        torch = sys.modules.get("torch")  # of the frameworks the one that gives memory back when asked to
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        return {}
 
     def restart(self):
         """Return to the state before the first step."""

@@ -199,6 +199,17 @@ def test_a_worker_answers_every_request():
     assert scores == {"loss": 0.5, "accuracy": 1.0} and memory == {"parameters": 8}
 
 
+def test_a_process_gives_the_card_what_it_keeps_unused(monkeypatch):
+    kept = []
+    cuda = SimpleNamespace(is_initialized=lambda: bool(kept), empty_cache=kept.clear)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert _answers({"request": "trim"}) == [{}]  # torch has not touched the card
+    kept += ["a block"]
+    assert _answers({"request": "trim"}) == [{}] and not kept
+    monkeypatch.delitem(sys.modules, "torch")
+    assert _answers({"request": "trim"}) == [{}]
+
+
 def test_a_refused_request_does_not_end_the_worker():
     unknown, early, made = _answers({"request": "dance"}, {"request": "train"}, {"request": "make", **MAKE})
     assert "expected 'make', 'prepare', 'train'" in unknown["error"]

@@ -132,6 +132,7 @@ class Rival:
         self.turn_seconds = step * (self.slice_steps or self.steps_per_epoch)
         if self.turn_seconds < min(FEWER_RUNS):
             self.turn()  # an epoch's graph is captured at its first launch
+        self._worker.call("trim")  # who settles next finds room, and what it tried to choose its kernels is not needed
         self.settle_seconds = time.perf_counter() - started
         return self
 

@@ -23,7 +23,7 @@ BEHIND = (
 )
 ACTIVITY = (
     "By the driver's count a step of ours is {own[count]} kernels, which keep the card busy for {own[busy]} of "
-    "{own[step]}; one of {rival} is {other[count]}, for {other[busy]} of {other[step]} ({origin})."
+    "{own[step]}; one of {other[name]} is {other[count]}, for {other[busy]} of {other[step]} ({origin})."
 )
 KERNELS = (
     "The {count} kernels of our step, each measured alone, take {busy} one after the other ({origin}), convolutions "
@@ -81,20 +81,25 @@ def say_reason(records):
         say(RATES, rival=rival, own=show_share(shares[0]), other=show_share(shares[1]))
         if found["ratio"] < 1:
             print(BEHIND)
-    _say_activity(pair)
+    _say_activity(records, pair)
     _say_kernels(found)
 
 
-def _say_activity(pair):
-    """How many kernels a step of ours and of the rival is, and how long the card is busy with them."""
-    shown, seen = [], []
-    for record in pair:
-        seen += _measured(record, "activity", dataset=record["dataset"], form=record["form"])[:1]
-    if len(seen) == len(pair):
-        for record, each in zip(pair, seen):
-            step, busy = (show_time(value, "s") for value in (seconds(record) / steps_of(record), each["busy_seconds"]))
-            shown.append({"count": f"{each['median']:,.0f}", "busy": busy, "step": step})
-        say(ACTIVITY, seen[0], own=shown[0], other=shown[1], rival=system_name(pair[1]))
+def _say_activity(records, pair):
+    """How many kernels a step of both systems is, and how long the card is busy with them.
+
+    Each in its fastest form that was counted: the driver does not see all kernels of a graph with a loop in it.
+    """
+    shown = []
+    for system in (record["system"] for record in pair):
+        forms = sorted((r for r in records if r["system"] == system), key=lambda r: r["median"])
+        counts = [(r, _measured(r, "activity", dataset=r["dataset"], form=r["form"])) for r in forms]
+        record, counted = next(((r, found[0]) for r, found in counts if found), (None, None))
+        if record is None:
+            return
+        step, busy = (show_time(value, "s") for value in (seconds(record) / steps_of(record), counted["busy_seconds"]))
+        shown.append({"name": system_name(record), "count": f"{counted['median']:,.0f}", "busy": busy, "step": step})
+    say(ACTIVITY, counted, own=shown[0], other=shown[1])
 
 
 def _say_kernels(ours):

@@ -49,11 +49,11 @@ def test_the_kernels_of_our_step_stand_beside_it(capsys, monkeypatch):
 
 
 def test_the_driver_s_count_of_both_stands_beside_their_steps(capsys, monkeypatch):
-    counted = {"layerwise": (19.05, 40e-6), "jax": (30.0, 90e-6)}
+    counted = {("layerwise", "epoch graph"): (19.05, 40e-6), ("jax", "scan"): (30.0, 90e-6)}
 
-    def find_records(experiment, system, **keys):
+    def find_records(experiment, system, form=None, **keys):
         assert keys.get("dataset", "mnist") == "mnist"
-        count, busy = counted.get(system, (None, None))
+        count, busy = counted.get((system, form), (None, None))
         seen = [{**BASE, "median": count, "busy_seconds": busy}] if count else []
         return seen if experiment == "activity" else []
 
@@ -62,7 +62,18 @@ def test_the_driver_s_count_of_both_stands_beside_their_steps(capsys, monkeypatc
     text = said(capsys)
     assert "a step of ours is 19 kernels, which keep the card busy for 40.0 \u00b5s of 100 \u00b5s;" in text
     assert "one of jax, scan is 30, for 90.0 \u00b5s of 200 \u00b5s (benchmark suite, 2026-01-02)." in text
-    del counted["jax"]
+    uncounted = {
+        **pair(46.8, 93.6)[1],
+        "form": "scan, command buffers",
+        "median": 50.0,
+        "flops": 1e9,
+        "fp32_flops": 1e13,
+    }
+    reasons.say_reason([*pair(46.8, 93.6, flops=1e9, fp32_flops=1e13), uncounted])
+    text = said(capsys)
+    assert "jax, scan, command buffers 107 \u00b5s. Neither" in text
+    assert "one of jax, scan is 30, for 90.0 \u00b5s of 200 \u00b5s" in text
+    del counted["jax", "scan"]
     reasons.say_reason(pair(46.8, 93.6, flops=1e9, fp32_flops=1e13))
     assert "driver" not in said(capsys)
 

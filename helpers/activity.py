@@ -45,6 +45,20 @@ def activity(run):
     return [event for event in events if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
 
 
+def kernels_of(events):
+    """The kernels among `events`, as `activity` gives them, in the order of their start.
+
+    Raises
+    ------
+    MeasurementError
+        If there is none: then the records say nothing about copies either.
+    """
+    kernels = sorted((event for event in events if event["cat"] == "kernel"), key=lambda event: event["ts"])
+    if not kernels:
+        raise MeasurementError("the profiler saw no kernel; it cannot tell copies either (is another profiler active?)")
+    return kernels
+
+
 def kernel_summary(events):
     """What kernels the card ran, and how long it was busy with one at least.
 
@@ -64,9 +78,7 @@ def kernel_summary(events):
     MeasurementError
         If no kernel was seen.
     """
-    kernels = sorted((event for event in events if event["cat"] == "kernel"), key=lambda event: event["ts"])
-    if not kernels:
-        raise MeasurementError("the profiler saw no kernel (is another profiler active?)")
+    kernels = kernels_of(events)
     busy, until, by_name = 0.0, kernels[0]["ts"], Counter()
     for kernel in kernels:
         end = kernel["ts"] + kernel.get("dur", 0)

@@ -16,7 +16,7 @@ from helpers.workers import WorkerError, Workers
 
 BATCH, STEPS = 128, 20
 # the host feeds Keras, so that its kernels alone say little; of a graph with a loop in it (JAX's command buffers) the
-# driver records some kernels only: 22.5 a step of lenet5, of the 58 that the same program launches without it
+# driver records some kernels only
 SYSTEMS = tuple(s for s in OURS if s.gpu) + tuple(
     s for s in ORDINARY_AND_BEST if s.engine != "keras" and "command buffers" not in s.form
 )

@@ -4,8 +4,7 @@ torch's profiler reads them (CUPTI) for every stream of the process, ours includ
 is counted as well: it shows that the counter sees copies. Must not learn how an engine trains.
 """
 
-from helpers.activity import activity
-from helpers.benchmark import MeasurementError
+from helpers.activity import activity, kernels_of
 from helpers.device import gpu_available
 from helpers.engines import make_engine
 from helpers.suites.workloads import make_workload
@@ -38,7 +37,7 @@ def measure(form, workload, batch_size=128):
     events = activity(lambda: engine.train(2))
     base = {"experiment": "transfers", "system": "layerwise", "form": form, "network": work.network.name}
     base |= {"dataset": work.label, "batch_size": batch_size, "precision": "fp32", "unit": "copies"}
-    kernels = sum(event["cat"] == "kernel" for event in events)
+    kernels = len(kernels_of(events))
     records = []
     for (when, direction), copies in count_copies(events).items():
         count = len(copies)
@@ -66,10 +65,8 @@ def count_copies(events):
     MeasurementError
         If no kernel was seen: then nothing can be said about copies either.
     """
-    kernels = [event for event in events if event["cat"] == "kernel"]
-    if not kernels:
-        raise MeasurementError("the profiler saw no kernel; it cannot tell copies either (is another profiler active?)")
-    first = min(event["ts"] for event in kernels)
+    kernels = kernels_of(events)
+    first = kernels[0]["ts"]
     last = max(event["ts"] + event.get("dur", 0) for event in kernels)
     found = {(when, direction): [] for when in ("before", "within", "after") for direction in DIRECTIONS}
     for event in events:

@@ -114,6 +114,13 @@ class Launchable:
         attribute = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_NUM_REGS
         return int(call(self._driver.cuFuncGetAttribute, attribute, self._function))
 
+    @property
+    def resident_blocks(self):
+        """Blocks that the card can hold at once, by registers and shared memory."""
+        count = self._driver.cuOccupancyMaxActiveBlocksPerMultiprocessor
+        per_multiprocessor = int(call(count, self._function, self.kernel.threads, self.kernel.shared_bytes))
+        return per_multiprocessor * device.device_properties().multiprocessors
+
     def __call__(self, *arrays, stream=None):
         """Queue one launch; `arrays` are DeviceArrays. Returns at once."""
         if len(arrays) != len(self.kernel.arguments):

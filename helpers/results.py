@@ -24,7 +24,7 @@ PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tensorflow", "keras", "jax
 REQUIRED = ("experiment", "system", "unit")
 # by engine, the modules whose change makes its measurements stale; what every engine runs on comes first
 SHARED_CODE = ("engines/base.py", "lowering.py", "order.py")
-KERNEL_CODE = ("kernels/**/*.py", "unroll.py", "graphs.py")
+KERNEL_CODE = ("kernels/*.py", "unroll.py", "graphs.py")
 FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")
 KERAS_CODE = ("engines/keras.py", "engines/keras_parts.py")
 MEASURED_CODE = {
@@ -32,6 +32,7 @@ MEASURED_CODE = {
     "vectorized": (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
                    "windows.py"),
     "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),
+    "fused": (*SHARED_CODE, "engines/fused.py", "optimizers.py", "kernels/fused/*.py", *KERNEL_CODE),
     "kernel": KERNEL_CODE,
     "pytorch": (*FRAMEWORK_CODE, "engines/pytorch.py", "engines/pytorch_layers.py"),
     "jax": (*FRAMEWORK_CODE, "engines/jax.py"),

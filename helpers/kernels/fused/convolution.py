@@ -1,0 +1,171 @@
+"""Forward convolution of one image in shared memory, with bias, ReLU and max-pooling.
+
+A thread computes one window of outputs for a few filters from a patch in registers; where there are more threads than
+windows, several share the input channels of one and their sums meet in scratch memory. Must not learn about gradients.
+"""
+
+from math import gcd
+
+import numpy as np
+from numba import float32
+
+from helpers.device import cuda, device_function
+from helpers.kernels.fused.intrinsics import load2
+from helpers.kernels.intrinsics import load4, quotient, remainder
+
+ZERO = np.float32(0.0)
+CODE_SHIFT = 20  # a corner word: where the winning patch begins, and above that which output of the window won
+CORNER = (1 << CODE_SHIFT) - 1
+
+
+def width(*multiples):
+    """Floats that one load may bring where every address is made of these numbers: 4, 2 or 1."""
+    return gcd(4, *multiples)
+
+
+def row_reader(count, step, at_once):
+    """Device function (target, first, memory, at): `count` floats, `step` apart, into target[first], ...
+
+    `at_once` of them by one load where they are neighbours.
+    """
+    whole = count // at_once * at_once if step == 1 else 0
+
+    @device_function
+    def one_by_one(target, first, memory, at):
+        for i in range(count):
+            target[first + i] = memory[at + i * step]
+
+    @device_function
+    def in_pairs(target, first, memory, at):
+        for i in range(0, whole, 2):
+            target[first + i], target[first + i + 1] = load2(memory, at + i)
+        for i in range(whole, count):
+            target[first + i] = memory[at + i]
+
+    @device_function
+    def in_fours(target, first, memory, at):
+        for i in range(0, whole, 4):
+            a, b, c, d = load4(memory, at + i)
+            target[first + i], target[first + i + 1] = a, b
+            target[first + i + 2], target[first + i + 3] = c, d
+        for i in range(whole, count):
+            target[first + i] = memory[at + i]
+
+    return {4: in_fours, 2: in_pairs}.get(at_once if whole else 1, one_by_one)
+
+
+def conv_forward(plan, threads):
+    """The stage's device functions, one after the other with a barrier behind each.
+
+    Each takes (mem, ints, thread). Written are the pooled outputs and, for each cell and filter, its corner word.
+
+    Returns
+    -------
+    list of device functions
+    """
+    at_once, splits = plan.filters_at_once, plan.splits
+    window_h, window_w = plan.window
+    outputs, cells, groups = window_h * window_w, plan.cell_count, plan.filters // at_once
+    items, sums_of = cells * groups * splits, cells * groups
+    settle, multiply, scratch = _make_settle(plan), _make_multiply(plan), plan.scratch
+    channels, held = plan.channels // splits, at_once * outputs
+
+    @device_function
+    def whole(mem, ints, thread):
+        sums = cuda.local.array(held, float32)
+        for item in range(thread, items, threads):
+            cell, group = remainder(item, cells), quotient(item, cells)
+            multiply(sums, mem, cell, group, 0)
+            for k in range(at_once):
+                best, winner = sums[k * outputs], 0
+                for v in range(1, outputs):
+                    if sums[k * outputs + v] > best:
+                        best, winner = sums[k * outputs + v], v
+                settle(mem, ints, cell, group * at_once + k, best, winner)
+
+    @device_function
+    def part(mem, ints, thread):
+        sums = cuda.local.array(held, float32)
+        for item in range(thread, items, threads):
+            position, split = remainder(item, sums_of), quotient(item, sums_of)
+            multiply(sums, mem, remainder(position, cells), quotient(position, cells), split * channels)
+            for i in range(at_once * outputs):
+                mem[scratch + (split * (at_once * outputs) + i) * sums_of + position] = sums[i]
+
+    @device_function
+    def together(mem, ints, thread):
+        sums = cuda.local.array(outputs, float32)
+        for item in range(thread, cells * plan_filters, threads):
+            cell, k = remainder(item, cells), quotient(item, cells)
+            group, inner = quotient(k, at_once), remainder(k, at_once)
+            at = scratch + inner * (outputs * sums_of) + group * cells + cell
+            for v in range(outputs):
+                sums[v] = mem[at + v * sums_of]
+            for split in range(1, splits):
+                for v in range(outputs):
+                    sums[v] += mem[at + (split * (at_once * outputs) + v) * sums_of]
+            best, winner = sums[0], 0
+            for v in range(1, outputs):
+                if sums[v] > best:
+                    best, winner = sums[v], v
+            settle(mem, ints, cell, k, best, winner)
+
+    plan_filters = plan.filters
+    return [whole] if splits == 1 else [part, together]
+
+
+def _make_multiply(plan):
+    """Device function: sums of a cell's window for a group of filters over the channels from `first` on."""
+    at_once, filters, channels = plan.filters_at_once, plan.filters, plan.channels // plan.splits
+    (rows, columns), (stride_h, stride_w), (window_h, window_w) = plan.kernel, plan.stride, plan.window
+    (patch_h, patch_w), x, weights, wide = plan.patch, plan.x, plan.weights, plan.cells[1]
+    outputs, row, column, channel, corner = window_h * window_w, x.row, x.column, x.channel, x.corner
+    down, right = window_h * stride_h * row, window_w * stride_w * column
+    tap, patch_size = plan.channels * filters, patch_h * patch_w
+    read_patch = row_reader(patch_w, column, width(corner, down, right, row, channel))
+    read_weights = row_reader(at_once, 1, width(at_once, weights, filters))
+
+    @device_function
+    def multiply(sums, mem, cell, group, first):
+        patch, w = cuda.local.array(patch_size, float32), cuda.local.array(at_once, float32)
+        for i in range(at_once * outputs):
+            sums[i] = ZERO
+        at = corner + quotient(cell, wide) * down + remainder(cell, wide) * right + first * channel
+        weight = weights + first * filters + group * at_once
+        for _ in range(channels):
+            for i in range(patch_h):
+                read_patch(patch, i * patch_w, mem, at + i * row)
+            for r in range(rows):
+                for s in range(columns):
+                    read_weights(w, 0, mem, weight + (r * columns + s) * tap)
+                    for i in range(window_h):
+                        for j in range(window_w):
+                            value = patch[(i * stride_h + r) * patch_w + j * stride_w + s]
+                            for k in range(at_once):
+                                sums[k * outputs + i * window_w + j] += value * w[k]
+            at += channel
+            weight += filters
+
+    return multiply
+
+
+def _make_settle(plan):
+    """Device function: bias, ReLU, output and corner word of one cell and filter."""
+    (window_h, window_w), wide, filters, biases = plan.window, plan.cells[1], plan.filters, plan.biases
+    (stride_h, stride_w), x, y, corners = plan.stride, plan.x, plan.y, plan.corners
+    down, right, activation, pooled = stride_h * x.row, stride_w * x.column, plan.activation, plan.pooled
+    offset, row, column, channel = y.offset, y.row, y.column, y.channel
+
+    @device_function
+    def settle(mem, ints, cell, k, best, winner):
+        cy, cx = quotient(cell, wide), remainder(cell, wide)
+        value = best + mem[biases + k]
+        if activation:
+            value = ZERO if value < ZERO else value  # NaN stays NaN
+        mem[offset + cy * row + cx * column + k * channel] = value
+        if pooled:
+            wy, wx = quotient(winner, window_w), remainder(winner, window_w)
+            begin = (cy * window_h + wy) * down + (cx * window_w + wx) * right
+            ints[corners + cell * filters + k] = begin | winner << CODE_SHIFT
+
+    return settle

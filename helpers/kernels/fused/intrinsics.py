@@ -1,0 +1,140 @@
+"""Instructions of the fused kernel that Numba has no name for, each with a Python twin (`.py_func`).
+
+Pairs of floats, copies that run on while the thread computes, words that other blocks wait for, the clock. Must not
+learn what the words mean.
+"""
+
+from helpers.device import SIMULATOR, device_function
+
+
+def _load2(array, index):
+    """Two neighbouring float32 of `array` from the even `index` on; one 64-bit load."""
+    return array[index], array[index + 1]
+
+
+def _copy4(target, index, source, begin):
+    """Start to copy four neighbouring float32, both 16-byte aligned, from global to shared memory (sm_80 and up)."""
+    for i in range(4):
+        target[index + i] = source[begin + i]
+
+
+def _wait_for_copies():
+    """Wait until every copy that this thread started has arrived."""
+
+
+def _publish(words, index, value):
+    """Write an int32 after everything that this thread has seen written: whoever observes it sees that as well."""
+    words[index] = value
+
+
+def _observe(words, index):
+    """Read an int32 that another block publishes; what was written before it is then visible."""
+    return words[index]
+
+
+def _clock():
+    """Cycles of this multiprocessor's clock, the low 32 bits as int32."""
+    return 0
+
+
+if SIMULATOR:
+    load2, copy4, wait_for_copies, publish, observe, clock = (
+        device_function(f) for f in (_load2, _copy4, _wait_for_copies, _publish, _observe, _clock)
+    )
+else:
+    from llvmlite import ir
+
+    try:
+        from numba.cuda import cgutils, types
+        from numba.cuda.extending import intrinsic
+    except ImportError:  # older numba-cuda shares numba's own
+        from numba.core import cgutils, types
+        from numba.extending import intrinsic
+
+    INT, LONG = ir.IntType(32), ir.IntType(64)
+
+    def _address(context, builder, array_type, array, index, index_type):
+        """LLVM pointer to element `index` of an array or pointer."""
+        index = context.cast(builder, index, index_type, types.intp)
+        if isinstance(array_type, types.Array):
+            array = context.make_array(array_type)(context, builder, array).data
+        return builder.gep(array, [index])
+
+    def _assembly(builder, result, operands, text, constraints):
+        """A volatile instruction that no memory access may be moved across."""
+        kinds = ir.FunctionType(result, [operand.type for operand in operands])
+        return builder.call(ir.InlineAsm(kinds, text, constraints, side_effect=True), operands)
+
+    @intrinsic
+    def load2(typingctx, array, index):
+        signature = types.UniTuple(types.float32, 2)(array, index)
+
+        def codegen(context, builder, sig, args):
+            address = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            pair = builder.bitcast(address, ir.VectorType(ir.FloatType(), 2).as_pointer())
+            vector = builder.load(pair, align=8)
+            return cgutils.pack_array(builder, [builder.extract_element(vector, ir.Constant(INT, i)) for i in (0, 1)])
+
+        return signature, codegen
+
+    @intrinsic
+    def copy4(typingctx, target, index, source, begin):
+        signature = types.void(target, index, source, begin)
+
+        def codegen(context, builder, sig, args):
+            into = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            out = _address(context, builder, sig.args[2], args[2], args[3], sig.args[3])
+            text = (
+                "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $0; cvt.u32.u64 s, a; "
+                "cp.async.cg.shared.global [s], [$1], 16; }"
+            )
+            operands = [builder.ptrtoint(into, LONG), builder.ptrtoint(out, LONG)]
+            _assembly(builder, ir.VoidType(), operands, text, "l,l,~{memory}")
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    @intrinsic
+    def wait_for_copies(typingctx):
+        def codegen(context, builder, sig, args):
+            _assembly(builder, ir.VoidType(), [], "cp.async.wait_all;", "~{memory}")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic
+    def publish(typingctx, words, index, value):
+        signature = types.void(words, index, value)
+
+        def codegen(context, builder, sig, args):
+            address = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            value = context.cast(builder, args[2], sig.args[2], types.int32)
+            operands = [builder.ptrtoint(address, LONG), value]
+            _assembly(builder, ir.VoidType(), operands, "st.release.gpu.global.u32 [$0], $1;", "l,r,~{memory}")
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    @intrinsic
+    def observe(typingctx, words, index):
+        signature = types.int32(words, index)
+
+        def codegen(context, builder, sig, args):
+            address = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            operands = [builder.ptrtoint(address, LONG)]
+            return _assembly(builder, INT, operands, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}")
+
+        return signature, codegen
+
+    @intrinsic
+    def clock(typingctx):
+        def codegen(context, builder, sig, args):
+            return _assembly(builder, INT, [], "mov.u32 $0, %clock;", "=r,~{memory}")
+
+        return types.int32(), codegen
+
+    for _function, _twin in (
+        (load2, _load2), (copy4, _copy4), (wait_for_copies, _wait_for_copies),
+        (publish, _publish), (observe, _observe), (clock, _clock),
+    ):  # fmt: skip
+        _function.py_func = _twin

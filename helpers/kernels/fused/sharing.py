@@ -1,0 +1,67 @@
+"""How many threads share one piece of a stage's work, and the scratch memory that costs.
+
+A stage that has fewer pieces than a block has threads is split along its sums; a cost in rounds of the block decides.
+Knows plans of stages; must not learn where their tensors lie.
+"""
+
+from dataclasses import replace
+
+from helpers.kernels.fused.convolution import width
+
+MOST_SUMS = 32  # outputs that a thread of a convolution holds in registers
+MOST_GROUPS = 64
+TILE = 16
+
+
+def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
+    """The plan with its work shared out, and the cells of scratch it needs forward and backward.
+
+    `limit` bounds the scratch of each split sum, in cells.
+    """
+    outputs = plan.window[0] * plan.window[1]
+    at_once = width(plan.filters)
+    while at_once > 1 and at_once * outputs > MOST_SUMS:
+        at_once //= 2
+    plan = replace(plan, filters_at_once=at_once)
+    windows, sums = plan.cell_count * plan.filters // at_once, plan.cell_count * plan.filters * outputs
+    divisors = [s for s in range(1, plan.channels + 1) if plan.channels % s == 0]
+    splits = min(
+        (s for s in divisors if s == 1 or s * sums <= limit),
+        key=lambda s: (-(-windows * s // threads) * (plan.channels // s) + 0.1 * s, s),
+    )
+    patches = plan.cell_count * plan.patch[0] * plan.patch[1] * plan.channels
+    patches = patches if plan.pooled and plan.input_gradient is not None else 0
+    items = plan.channels * plan.kernel[0] * plan.filters
+    groups = min(
+        (g for g in range(1, min(MOST_GROUPS, plan.cell_count) + 1) if g == 1 or g * plan.parameter_count <= limit),
+        key=lambda g: (-(-items * g // threads) * -(-plan.cell_count // g) + 0.3 * g, g),
+    )
+    patches = -(-patches // 4) * 4
+    backward = patches + (groups * plan.parameter_count if groups > 1 else 0)
+    placed = {"gradient_scratch": backward_scratch, "sums_scratch": backward_scratch + patches}
+    plan = replace(plan, splits=splits, groups=groups, scratch=forward_scratch, **placed)
+    return plan, splits * sums if splits > 1 else 0, backward
+
+
+def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
+    """The same for a dense layer."""
+    splits = _fewest_steps(plan.inputs, min(threads // plan.quads, limit // plan.pitch_used))
+    shared = _fewest_steps(plan.quads, min(threads // plan.inputs, limit // plan.inputs))
+    placed = {"scratch": forward_scratch, "gradient_scratch": backward_scratch}
+    plan = replace(plan, splits=splits, gradient_splits=shared, **placed)
+    return plan, splits * plan.pitch_used, shared * plan.inputs
+
+
+def _fewest_steps(terms, most):
+    """Into how many parts a sum of `terms` is cut, at most `most`: few steps in a part, and few parts to add."""
+    parts = min(range(1, max(1, min(most, terms)) + 1), key=lambda n: 2 * -(-terms // n) + n)
+    return -(-terms // -(-terms // parts))  # no empty part
+
+
+def share_update(plan, limit):
+    """Splits of a tile's sum over the batch, groups of a partial sum's blocks, and the cells of scratch of both."""
+    tiles, chunk = plan.tiles_per_block, plan.sums_per_block
+    splits = max(1, min(plan.threads // max(tiles, 1), plan.batch, max(limit, 4096) // (TILE * max(tiles, 1))))
+    splits = 1 << splits.bit_length() - 1
+    groups = max(1, min(plan.threads // max(chunk, 1), plan.image_blocks)) if chunk else 1
+    return splits, groups, tiles * TILE * splits + chunk * groups

@@ -11,6 +11,7 @@ from numba import float32
 
 from helpers.device import cuda, device_function
 from helpers.kernels.fused.intrinsics import load2
+from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import load4, quotient, remainder
 
 ZERO = np.float32(0.0)
@@ -57,7 +58,7 @@ def row_reader(count, step, at_once):
 def conv_forward(plan, threads):
     """The stage's device functions, one after the other with a barrier behind each.
 
-    Each takes (mem, ints, thread). Written are the pooled outputs and, for each cell and filter, its corner word.
+    Each takes (thread, mem, ints). Written are the pooled outputs and, for each cell and filter, its corner word.
 
     Returns
     -------
@@ -66,52 +67,49 @@ def conv_forward(plan, threads):
     at_once, splits = plan.filters_at_once, plan.splits
     window_h, window_w = plan.window
     outputs, cells, groups = window_h * window_w, plan.cell_count, plan.filters // at_once
-    items, sums_of = cells * groups * splits, cells * groups
+    filters, sums_of = plan.filters, cells * groups
     settle, multiply, scratch = _make_settle(plan), _make_multiply(plan), plan.scratch
     channels, held = plan.channels // splits, at_once * outputs
 
     @device_function
-    def whole(mem, ints, thread):
+    def whole(item, mem, ints):
         sums = cuda.local.array(held, float32)
-        for item in range(thread, items, threads):
-            cell, group = remainder(item, cells), quotient(item, cells)
-            multiply(sums, mem, cell, group, 0)
-            for k in range(at_once):
-                best, winner = sums[k * outputs], 0
-                for v in range(1, outputs):
-                    if sums[k * outputs + v] > best:
-                        best, winner = sums[k * outputs + v], v
-                settle(mem, ints, cell, group * at_once + k, best, winner)
-
-    @device_function
-    def part(mem, ints, thread):
-        sums = cuda.local.array(held, float32)
-        for item in range(thread, items, threads):
-            position, split = remainder(item, sums_of), quotient(item, sums_of)
-            multiply(sums, mem, remainder(position, cells), quotient(position, cells), split * channels)
-            for i in range(at_once * outputs):
-                mem[scratch + (split * (at_once * outputs) + i) * sums_of + position] = sums[i]
-
-    @device_function
-    def together(mem, ints, thread):
-        sums = cuda.local.array(outputs, float32)
-        for item in range(thread, cells * plan_filters, threads):
-            cell, k = remainder(item, cells), quotient(item, cells)
-            group, inner = quotient(k, at_once), remainder(k, at_once)
-            at = scratch + inner * (outputs * sums_of) + group * cells + cell
-            for v in range(outputs):
-                sums[v] = mem[at + v * sums_of]
-            for split in range(1, splits):
-                for v in range(outputs):
-                    sums[v] += mem[at + (split * (at_once * outputs) + v) * sums_of]
-            best, winner = sums[0], 0
+        cell, group = remainder(item, cells), quotient(item, cells)
+        multiply(sums, mem, cell, group, 0)
+        for k in range(at_once):
+            best, winner = sums[k * outputs], 0
             for v in range(1, outputs):
-                if sums[v] > best:
-                    best, winner = sums[v], v
-            settle(mem, ints, cell, k, best, winner)
+                if sums[k * outputs + v] > best:
+                    best, winner = sums[k * outputs + v], v
+            settle(mem, ints, cell, group * at_once + k, best, winner)
 
-    plan_filters = plan.filters
-    return [whole] if splits == 1 else [part, together]
+    @device_function
+    def part(item, mem, ints):
+        sums = cuda.local.array(held, float32)
+        position, split = remainder(item, sums_of), quotient(item, sums_of)
+        multiply(sums, mem, remainder(position, cells), quotient(position, cells), split * channels)
+        for i in range(held):
+            mem[scratch + (split * held + i) * sums_of + position] = sums[i]
+
+    @device_function
+    def together(item, mem, ints):
+        sums = cuda.local.array(outputs, float32)
+        cell, k = remainder(item, cells), quotient(item, cells)
+        at = scratch + remainder(k, at_once) * (outputs * sums_of) + quotient(k, at_once) * cells + cell
+        for v in range(outputs):
+            sums[v] = mem[at + v * sums_of]
+        for split in range(1, splits):
+            for v in range(outputs):
+                sums[v] += mem[at + (split * held + v) * sums_of]
+        best, winner = sums[0], 0
+        for v in range(1, outputs):
+            if sums[v] > best:
+                best, winner = sums[v], v
+        settle(mem, ints, cell, k, best, winner)
+
+    if splits == 1:
+        return [each(sums_of, threads, whole)]
+    return [each(sums_of * splits, threads, part), each(cells * filters, threads, together)]
 
 
 def _make_multiply(plan):

@@ -8,6 +8,7 @@ import numpy as np
 
 from helpers.device import device_function
 from helpers.kernels.fused.gradients import make_gate
+from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import load4, quotient, remainder, store4
 
 ZERO = np.float32(0.0)
@@ -34,7 +35,7 @@ def dense_forward(plan, threads):
     Returns
     -------
     list of device functions
-        Each takes (mem, parameters, factors, row, thread): `row` is where this image's factors begin.
+        Each takes (thread, mem, parameters, factors, row): `row` is where this image's factors begin.
     """
     inputs, outputs, pitch, quads, splits = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.splits
     share, x, y, scratch, used = -(-inputs // splits), plan.x.offset, plan.y.offset, plan.scratch, plan.pitch_used
@@ -42,38 +43,63 @@ def dense_forward(plan, threads):
     even = inputs % splits == 0
 
     @device_function
-    def part(mem, parameters, factors, row, thread):
-        for i in range(thread, inputs, threads):
-            factors[row + x_factors + i] = mem[x + i]
-        for item in range(thread, quads * splits, threads):
-            quad, split = remainder(item, quads), quotient(item, quads)
-            a, b, c, d = ZERO, ZERO, ZERO, ZERO
-            first = split * share
-            count = share if even else min(inputs - first, share)
-            at = first * pitch + 4 * quad
-            for i in range(count):
-                value = mem[x + first + i]
-                w = read(mem, parameters, at + i * pitch)
-                a += value * w[0]
-                b += value * w[1]
-                c += value * w[2]
-                d += value * w[3]
-            store4(mem, scratch + split * used + 4 * quad, a, b, c, d)
+    def publish(i, mem, parameters, factors, row):
+        factors[row + x_factors + i] = mem[x + i]
 
     @device_function
-    def together(mem, parameters, factors, row, thread):
-        for j in range(thread, outputs, threads):
-            value = mem[scratch + j]
-            for split in range(1, splits):
-                value += mem[scratch + split * used + j]
-            four = read(mem, parameters, inputs * pitch + (j & ~3))
-            bias = four[0] if j & 3 == 0 else four[1] if j & 3 == 1 else four[2] if j & 3 == 2 else four[3]
-            value += bias
-            if activation:
-                value = ZERO if value < ZERO else value  # NaN stays NaN
-            mem[y + j] = value
+    def multiply(item, mem, parameters, factors, row):
+        quad, split = remainder(item, quads), quotient(item, quads)
+        a, b, c, d = ZERO, ZERO, ZERO, ZERO
+        first = split * share
+        count = share if even else min(inputs - first, share)
+        at = first * pitch + 4 * quad
+        for i in range(count):
+            value = mem[x + first + i]
+            w = read(mem, parameters, at + i * pitch)
+            a += value * w[0]
+            b += value * w[1]
+            c += value * w[2]
+            d += value * w[3]
+        store4(mem, scratch + split * used + 4 * quad, a, b, c, d)
 
-    return [part, together]
+    @device_function
+    def together(j, mem, parameters, factors, row):
+        value = bias_of(mem, parameters, j)
+        for split in range(splits):
+            value += mem[scratch + split * used + j]
+        if activation:
+            value = ZERO if value < ZERO else value  # NaN stays NaN
+        mem[y + j] = value
+
+    bias_of = _bias_reader(plan)
+    parts = _both(each(quads * splits, threads, multiply), each(inputs, threads, publish))
+    return [parts, each(outputs, threads, together)]
+
+
+def _bias_reader(plan):
+    """Device function (mem, parameters, j): the bias of output j."""
+    begin = plan.weights + plan.inputs * plan.pitch
+
+    @device_function
+    def resident(mem, parameters, j):
+        return mem[begin + j]
+
+    @device_function
+    def streamed(mem, parameters, j):
+        return parameters[begin + j]
+
+    return resident if plan.resident else streamed
+
+
+def _both(first, second):
+    """Device function: two that need no barrier between them."""
+
+    @device_function
+    def run(thread, mem, parameters, factors, row):
+        first(thread, mem, parameters, factors, row)
+        second(thread, mem, parameters, factors, row)
+
+    return run
 
 
 def dense_input_gradient(plan, threads):
@@ -82,7 +108,7 @@ def dense_input_gradient(plan, threads):
     Returns
     -------
     list of device functions
-        Each takes (mem, parameters, factors, row, thread).
+        Each takes (thread, mem, parameters, factors, row).
     """
     inputs, outputs, pitch, quads, splits = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.gradient_splits
     share, gradient, target, scratch = -(-quads // splits), plan.gradient, plan.input_gradient, plan.gradient_scratch
@@ -90,32 +116,31 @@ def dense_input_gradient(plan, threads):
     even, (_, columns, channels), filled = quads % splits == 0, plan.x.shape, -(-inputs // 4) * 4
 
     @device_function
-    def publish(mem, parameters, factors, row, thread):
-        for j in range(thread, outputs, threads):
-            factors[row + d_factors + j] = mem[gradient + j]
+    def publish(j, mem, parameters, factors, row):
+        factors[row + d_factors + j] = mem[gradient + j]
 
     @device_function
-    def part(mem, parameters, factors, row, thread):
-        publish(mem, parameters, factors, row, thread)
-        for item in range(thread, inputs * splits, threads):
-            i, split = remainder(item, inputs), quotient(item, inputs)
-            value, first = ZERO, split * share
-            count = share if even else min(quads - first, share)
-            for q in range(count):
-                w = read(mem, parameters, i * pitch + 4 * (first + q))
-                d = load4(mem, gradient + 4 * (first + q))
-                value += w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
-            mem[scratch + item] = value
+    def multiply(item, mem, parameters, factors, row):
+        i, split = remainder(item, inputs), quotient(item, inputs)
+        value, first = ZERO, split * share
+        count = share if even else min(quads - first, share)
+        for q in range(count):
+            w = read(mem, parameters, i * pitch + 4 * (first + q))
+            d = load4(mem, gradient + 4 * (first + q))
+            value += w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
+        mem[scratch + item] = value
 
     @device_function
-    def together(mem, parameters, factors, row, thread):
-        for i in range(thread, filled, threads):
-            value = ZERO
-            if i < inputs:
-                for split in range(splits):
-                    value += mem[scratch + split * inputs + i]
-                pixel, c = quotient(i, channels), remainder(i, channels)
-                value = gate(mem, value, quotient(pixel, columns), remainder(pixel, columns), c)
-            mem[target + i] = value  # 0 up to a multiple of four, where the layer below reads four at a time
+    def together(i, mem, parameters, factors, row):
+        value = ZERO
+        if i < inputs:
+            for split in range(splits):
+                value += mem[scratch + split * inputs + i]
+            pixel, c = quotient(i, channels), remainder(i, channels)
+            value = gate(mem, value, quotient(pixel, columns), remainder(pixel, columns), c)
+        mem[target + i] = value  # 0 up to a multiple of four, where the layer below reads four at a time
 
-    return [publish] if target is None else [part, together]
+    published = each(outputs, threads, publish)
+    if target is None:
+        return [published]
+    return [_both(each(inputs * splits, threads, multiply), published), each(filled, threads, together)]

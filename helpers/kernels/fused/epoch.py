@@ -12,7 +12,7 @@ from numba import float32
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
-from helpers.kernels.fused.barrier import STATE_WORDS, make_meeting
+from helpers.kernels.fused.barrier import make_meeting
 from helpers.kernels.fused.image import fetch_image, make_order
 from helpers.kernels.fused.intrinsics import copy4
 from helpers.kernels.fused.profile import make_lap, make_laps

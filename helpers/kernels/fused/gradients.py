@@ -1,15 +1,17 @@
 """Gradients of a convolution from the gradient of its (pooled) outputs, one image in shared memory.
 
-The gradient behind a max-pooling belongs to one output of each window, the winner: only its patch is read. Outputs
-whose gradient ReLU made 0 are skipped. Must not learn how the forward pass shares out its work.
+The gradient behind a max-pooling belongs to one output of each window, the winner: only its patch is read. Nothing is
+skipped where ReLU made it 0: loads that need not wait for a comparison run ahead, which is faster. Must not learn how
+the forward pass shares out its work.
 """
 
 import numpy as np
-from numba import float32
 
-from helpers.device import cuda, device_function
-from helpers.kernels.fused.convolution import CODE_SHIFT, CORNER, row_reader
+from helpers.device import device_function
+from helpers.kernels.fused.convolution import CODE_SHIFT, CORNER
+from helpers.kernels.fused.items import chunk_of, each
 from helpers.kernels.intrinsics import quotient, remainder
+from helpers.unroll import registers, tile_of, unroll, unrolled
 
 ZERO = np.float32(0.0)
 
@@ -39,79 +41,85 @@ def weight_gradient(plan, threads):
     Returns
     -------
     list of device functions
-        Each takes (mem, ints, partials, mine, first, thread): the sums are written to partials[mine ...] if `first`,
+        Each takes (thread, mem, ints, partials, mine, first): the sums are written to partials[mine ...] if `first`,
         else added to what this block wrote there for the images before.
     """
     (rows, columns), channels, filters = plan.kernel, plan.channels, plan.filters
-    groups, cells, x, gradient = plan.groups, plan.cell_count, plan.x, plan.gradient
-    share = -(-cells // groups)
-    per_group = channels * rows * filters
-    items, weights, sums_scratch = per_group * groups, plan.weight_count, plan.sums_scratch
-    row, channel, corner, exchange = x.row, x.channel, x.corner, plan.exchange
-    parameters, corner_of = plan.parameter_count, make_corner(plan)
-    read_row, held = row_reader(columns, x.column, 1), columns + 1
+    groups, cells, gradient, scratch = plan.groups, plan.cell_count, plan.gradient, plan.sums_scratch
+    share, items, weights = -(-cells // groups), channels * rows * filters, plan.weight_count
+    row, column, channel, corner = plan.x.row, plan.x.column, plan.x.channel, plan.x.corner
+    exchange, parameters, corner_of = plan.exchange, plan.parameter_count, make_corner(plan)
+    at_once, even, tap = chunk_of(share), cells % groups == 0, columns * channels
+    put = make_put()
 
     @device_function
-    def total(sums, mem, ints, c, r, k, group):
+    @unrolled
+    def total(mem, ints, c, r, k, group):
         """Sums of a row of taps over the cells of a group; the last one is the bias's."""
-        taps = cuda.local.array(columns, float32)
-        for s in range(columns + 1):
+        sums = registers(columns + 1)
+        for s in unroll(columns + 1):
             sums[s] = ZERO
         at = corner + r * row + c * channel
-        for cell in range(group * share, min(group * share + share, cells)):
-            d = mem[gradient + cell * filters + k]
-            if d != ZERO:
-                read_row(taps, 0, mem, at + corner_of(ints, cell, k))
-                for s in range(columns):
-                    sums[s] += d * taps[s]
+        for i in range(share // at_once):
+            for u in unroll(at_once):
+                cell = group * share + i * at_once + u
+                inside = even or cell < cells
+                cell = cell if inside else cells - 1
+                d = mem[gradient + cell * filters + k] if inside else ZERO
+                begin = at + corner_of(ints, cell, k)
+                for s in unroll(columns):
+                    sums[s] += d * mem[begin + s * column]
                 sums[columns] += d
+        return sums
 
     @device_function
-    def alone(mem, ints, partials, mine, first, thread):
-        sums = cuda.local.array(held, float32)
-        for item in range(thread, items, threads):
-            c, rest = remainder(item, channels), quotient(item, channels)
-            r, k = remainder(rest, rows), quotient(rest, rows)
-            total(sums, mem, ints, c, r, k, 0)
-            at = mine + exchange + (k * rows + r) * (columns * channels) + c
-            for s in range(columns):
-                if first:
-                    partials[at + s * channels] = sums[s]
-                else:
-                    partials[at + s * channels] += sums[s]
-            if r == 0 and c == 0:
-                at = mine + exchange + weights + k
-                if first:
-                    partials[at] = sums[columns]
-                else:
-                    partials[at] += sums[columns]
+    @unrolled
+    def alone(item, mem, ints, partials, mine, first):
+        c, rest = remainder(item, channels), quotient(item, channels)
+        r, k = remainder(rest, rows), quotient(rest, rows)
+        sums = tile_of(total(mem, ints, c, r, k, 0), columns + 1)
+        at = mine + exchange + (k * rows + r) * tap + c
+        for s in unroll(columns):
+            put(partials, at + s * channels, sums[s], first)
+        if r == 0 and c == 0:
+            put(partials, mine + exchange + weights + k, sums[columns], first)
 
     @device_function
-    def part(mem, ints, partials, mine, first, thread):
-        sums = cuda.local.array(held, float32)
-        for item in range(thread, items, threads):
-            within, group = remainder(item, per_group), quotient(item, per_group)
-            c, rest = remainder(within, channels), quotient(within, channels)
-            r, k = remainder(rest, rows), quotient(rest, rows)
-            total(sums, mem, ints, c, r, k, group)
-            at = sums_scratch + group * parameters + (k * rows + r) * (columns * channels) + c
-            for s in range(columns):
-                mem[at + s * channels] = sums[s]
-            if r == 0 and c == 0:
-                mem[sums_scratch + group * parameters + weights + k] = sums[columns]
+    @unrolled
+    def part(item, mem, ints, partials, mine, first):
+        within, group = remainder(item, items), quotient(item, items)
+        c, rest = remainder(within, channels), quotient(within, channels)
+        r, k = remainder(rest, rows), quotient(rest, rows)
+        sums = tile_of(total(mem, ints, c, r, k, group), columns + 1)
+        at = scratch + group * parameters + (k * rows + r) * tap + c
+        for s in unroll(columns):
+            mem[at + s * channels] = sums[s]
+        if r == 0 and c == 0:
+            mem[scratch + group * parameters + weights + k] = sums[columns]
 
     @device_function
-    def together(mem, ints, partials, mine, first, thread):
-        for item in range(thread, parameters, threads):
-            value = mem[sums_scratch + item]
-            for group in range(1, groups):
-                value += mem[sums_scratch + group * parameters + item]
-            if first:
-                partials[mine + exchange + item] = value
-            else:
-                partials[mine + exchange + item] += value
+    def together(item, mem, ints, partials, mine, first):
+        value = mem[scratch + item]
+        for group in range(1, groups):
+            value += mem[scratch + group * parameters + item]
+        put(partials, mine + exchange + item, value, first)
 
-    return [alone] if groups == 1 else [part, together]
+    if groups == 1:
+        return [each(items, threads, alone)]
+    return [each(items * groups, threads, part), each(parameters, threads, together)]
+
+
+def make_put():
+    """Device function (array, at, value, first): the value is written if `first`, else added."""
+
+    @device_function
+    def put(array, at, value, first):
+        if first:
+            array[at] = value
+        else:
+            array[at] += value
+
+    return put
 
 
 def input_gradient(plan, threads):
@@ -120,7 +128,7 @@ def input_gradient(plan, threads):
     Returns
     -------
     list of device functions
-        Each takes (mem, ints, thread); [] where nobody needs it.
+        Each takes (thread, mem, ints); [] where nobody needs it.
     """
     if plan.input_gradient is None:
         return []
@@ -149,55 +157,64 @@ def _from_patches(plan, threads):
     A thread has one column of a patch, for one channel, in registers.
     """
     (rows, columns), (stride_h, stride_w), (window_h, window_w) = plan.kernel, plan.stride, plan.window
-    (patch_h, patch_w), channels, filters, (high, wide) = plan.patch, plan.channels, plan.filters, plan.cells
+    (patch_h, patch_w), channels, filters = plan.patch, plan.channels, plan.filters
     gradient, corners, transposed, scratch = plan.gradient, plan.corners, plan.transposed, plan.gradient_scratch
-    items, tap_row, per_filter = plan.cell_count * patch_w * channels, columns * channels, rows * columns * channels
-    (height, width, _), (pad_h, pad_w), target = plan.x.shape, plan.padding, plan.input_gradient
-    down, right, cell_patch = window_h * stride_h, window_w * stride_w, patch_h * patch_w * channels
-    above, before, gate = -(-patch_h // down), -(-patch_w // right), make_gate(plan)
+    tap_row, per_filter, at_once = columns * channels, rows * columns * channels, chunk_of(filters)
+    cell_patch, patch_row = patch_h * patch_w * channels, patch_w * channels
 
     @device_function
-    def scatter(mem, ints, thread):
-        sums, w = cuda.local.array(patch_h, float32), cuda.local.array(rows, float32)
-        for item in range(thread, items, threads):
-            c, rest = remainder(item, channels), quotient(item, channels)
-            i, cell = remainder(rest, patch_w), quotient(rest, patch_w)
-            for j in range(patch_h):
-                sums[j] = ZERO
-            for k in range(filters):
+    @unrolled
+    def scatter(item, mem, ints):
+        c, rest = remainder(item, channels), quotient(item, channels)
+        i, cell = remainder(rest, patch_w), quotient(rest, patch_w)
+        sums = registers(patch_h)
+        for j in unroll(patch_h):
+            sums[j] = ZERO
+        for turn in range(filters // at_once):
+            for u in unroll(at_once):
+                k = turn * at_once + u
                 d = mem[gradient + cell * filters + k]
-                if d != ZERO:
-                    winner = ints[corners + cell * filters + k] >> CODE_SHIFT
-                    wy, wx = quotient(winner, window_w), remainder(winner, window_w)
-                    s = i - wx * stride_w
-                    if s >= 0 and s < columns:
-                        at = transposed + k * per_filter + s * channels + c
-                        for r in range(rows):
-                            w[r] = mem[at + r * tap_row]
-                        for v in range(window_h):
-                            if wy == v:
-                                for r in range(rows):
-                                    sums[v * stride_h + r] += d * w[r]
-            at = scratch + cell * cell_patch + i * channels + c
-            for j in range(patch_h):
-                mem[at + j * (patch_w * channels)] = sums[j]
+                winner = ints[corners + cell * filters + k] >> CODE_SHIFT
+                wy, wx = quotient(winner, window_w), remainder(winner, window_w)
+                s = i - wx * stride_w
+                inside = s >= 0 and s < columns
+                d = d if inside else ZERO
+                at = transposed + k * per_filter + (s if inside else 0) * channels + c
+                for v in unroll(window_h):
+                    share = d if wy == v else ZERO
+                    for r in unroll(rows):
+                        sums[v * stride_h + r] += share * mem[at + r * tap_row]
+        at = scratch + cell * cell_patch + i * channels + c
+        for j in unroll(patch_h):
+            mem[at + j * patch_row] = sums[j]
+
+    items = plan.cell_count * patch_row
+    return [each(items, threads, scatter), _collected(plan, threads)]
+
+
+def _collected(plan, threads):
+    """The second half: an input cell a thread."""
+    (stride_h, stride_w), (window_h, window_w), (high, wide) = plan.stride, plan.window, plan.cells
+    (patch_h, patch_w), channels, scratch, target = plan.patch, plan.channels, plan.gradient_scratch, plan.input_gradient
+    (height, width, _), (pad_h, pad_w), gate = plan.x.shape, plan.padding, make_gate(plan)
+    down, right, cell_patch = window_h * stride_h, window_w * stride_w, patch_h * patch_w * channels
+    above, before = -(-patch_h // down), -(-patch_w // right)
 
     @device_function
-    def collect(mem, ints, thread):
-        for item in range(thread, height * width * channels, threads):
-            c, rest = remainder(item, channels), quotient(item, channels)
-            x, y = remainder(rest, width), quotient(rest, width)
-            last_y, last_x = quotient(y + pad_h, down), quotient(x + pad_w, right)
-            value = ZERO
-            for a in range(above):
-                for b in range(before):
-                    cy, cx = last_y - a, last_x - b
-                    j, i = y + pad_h - cy * down, x + pad_w - cx * right
-                    if cy >= 0 and cy < high and cx >= 0 and cx < wide and j < patch_h and i < patch_w:
-                        value += mem[scratch + (cy * wide + cx) * cell_patch + (j * patch_w + i) * channels + c]
-            mem[target + item] = gate(mem, value, y, x, c)
+    def collect(item, mem, ints):
+        c, rest = remainder(item, channels), quotient(item, channels)
+        x, y = remainder(rest, width), quotient(rest, width)
+        last_y, last_x = quotient(y + pad_h, down), quotient(x + pad_w, right)
+        value = ZERO
+        for a in range(above):
+            for b in range(before):
+                cy, cx = last_y - a, last_x - b
+                j, i = y + pad_h - cy * down, x + pad_w - cx * right
+                if cy >= 0 and cy < high and cx >= 0 and cx < wide and j < patch_h and i < patch_w:
+                    value += mem[scratch + (cy * wide + cx) * cell_patch + (j * patch_w + i) * channels + c]
+        mem[target + item] = gate(mem, value, y, x, c)
 
-    return [scatter, collect]
+    return each(height * width * channels, threads, collect)
 
 
 def _gathered(plan, threads):
@@ -207,22 +224,21 @@ def _gathered(plan, threads):
     gradient, weights, target, gate = plan.gradient, plan.weights, plan.input_gradient, make_gate(plan)
 
     @device_function
-    def gather(mem, ints, thread):
-        for item in range(thread, height * width * channels, threads):
-            c, rest = remainder(item, channels), quotient(item, channels)
-            x, y = remainder(rest, width), quotient(rest, width)
-            value = ZERO
-            for r in range(rows):
-                for s in range(columns):
-                    down, right = y + pad_h - r, x + pad_w - s
-                    if down >= 0 and right >= 0:
-                        cy, cx = quotient(down, stride_h), quotient(right, stride_w)
-                        fits = cy * stride_h == down and cx * stride_w == right
-                        if fits and cy < high and cx < wide:
-                            at = gradient + (cy * wide + cx) * filters
-                            weight = weights + ((r * columns + s) * channels + c) * filters
-                            for k in range(filters):
-                                value += mem[at + k] * mem[weight + k]
-            mem[target + item] = gate(mem, value, y, x, c)
+    def gather(item, mem, ints):
+        c, rest = remainder(item, channels), quotient(item, channels)
+        x, y = remainder(rest, width), quotient(rest, width)
+        value = ZERO
+        for r in range(rows):
+            for s in range(columns):
+                down, right = y + pad_h - r, x + pad_w - s
+                if down >= 0 and right >= 0:
+                    cy, cx = quotient(down, stride_h), quotient(right, stride_w)
+                    fits = cy * stride_h == down and cx * stride_w == right
+                    if fits and cy < high and cx < wide:
+                        at = gradient + (cy * wide + cx) * filters
+                        weight = weights + ((r * columns + s) * channels + c) * filters
+                        for k in range(filters):
+                            value += mem[at + k] * mem[weight + k]
+        mem[target + item] = gate(mem, value, y, x, c)
 
-    return gather
+    return each(height * width * channels, threads, gather)

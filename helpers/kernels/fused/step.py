@@ -91,7 +91,7 @@ def _arrived(mem, ints, parameters, factors, partials, losses, hits, row, mine, 
 def _of_memory(stage):
     @device_function
     def run(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread):
-        stage(mem, ints, thread)
+        stage(thread, mem, ints)
 
     return run
 
@@ -99,7 +99,7 @@ def _of_memory(stage):
 def _of_dense(stage):
     @device_function
     def run(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread):
-        stage(mem, parameters, factors, row, thread)
+        stage(thread, mem, parameters, factors, row)
 
     return run
 
@@ -107,7 +107,7 @@ def _of_dense(stage):
 def _of_sums(stage):
     @device_function
     def run(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread):
-        stage(mem, ints, partials, mine, first, thread)
+        stage(thread, mem, ints, partials, mine, first)
 
     return run
 

@@ -1,0 +1,33 @@
+"""How a block's threads share out the items of a stage. Must not learn what an item is."""
+
+from helpers.device import device_function
+
+
+def each(count, threads, work):
+    """Device function (thread, *context) that calls work(item, *context) for this thread's part of `count` items.
+
+    Numba's `range` with a step divides to find its length; here at most a comparison is left.
+    """
+
+    @device_function
+    def every_thread_one(thread, *context):
+        work(thread, *context)
+
+    @device_function
+    def one(thread, *context):
+        if thread < count:
+            work(thread, *context)
+
+    @device_function
+    def in_turns(thread, *context):
+        item = thread
+        while item < count:
+            work(item, *context)
+            item += threads
+
+    return every_thread_one if count == threads else one if count < threads else in_turns
+
+
+def chunk_of(count):
+    """The largest number up to 4 that divides `count`: as many terms of a sum are written out at once."""
+    return next(size for size in (4, 3, 2, 1) if count % size == 0)

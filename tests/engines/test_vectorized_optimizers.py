@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from toy_data import ToyDataset
 
+from helpers.agreement import agreement_bound, check_agreement
 from helpers.architectures import lenet5, tiny
 from helpers.checkpoint import describe_network, save_checkpoint
 from helpers.engines import ENGINES, EVERY_OPTIMIZER, make_engine
@@ -160,3 +161,13 @@ def test_the_engine_chosen_without_a_card(monkeypatch, optimizer, name):
     monkeypatch.setattr("helpers.device.gpu_available", lambda: False)
     assert make_engine("auto", NETWORK, optimizer, 16).name == name
     assert Trainer(NETWORK, optimizer, 16).engine.name == name
+
+
+@EACH
+def test_the_bound_on_losses_is_of_the_same_optimizer(optimizer):
+    reference, bound = agreement_bound(NETWORK, optimizer, DATASET, 16, seed=3, steps=6)
+    assert np.array_equal(reference, engine(optimizer, "fp64", processes=1).train(0)[0])
+    assert check_agreement(engine(optimizer, processes=1).train(0)[0], reference, bound) <= 1
+    plain = engine(SGD(0.01, 0.9), processes=1).train(0)[0]
+    with pytest.raises(AssertionError, match="engine disagrees at step"):
+        check_agreement(plain, reference, bound)

@@ -31,7 +31,7 @@ def assert_equal_states(left, right):
 
 
 @PRECISIONS
-@pytest.mark.parametrize("options", [{}, {"processes": 2}, {"reverse": True}], ids=str)
+@pytest.mark.parametrize("options", [{"processes": 1}, {"processes": 2}, {"processes": 1, "reverse": True}], ids=str)
 def test_plain_sgd_is_that_of_vectorized_to_the_bit(monkeypatch, precision, options):
     monkeypatch.setattr("helpers.engines.vectorized.SHARE_FLOPS", 1.0)
     optimizer = SGD(cosine(0.05, 3, warmup=1.0), momentum=0.9)

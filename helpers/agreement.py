@@ -1,12 +1,13 @@
 """When two engines agree: a bound on each step's loss, made of rounding alone, never fitted to the engine under test.
 
-Knows the vectorized engine, which it runs several times; must not learn about the engines that it judges.
+Knows the vectorized engines, which it runs several times; must not learn about the engines that it judges.
 """
 
 import numpy as np
 
 from helpers.engines.forked import FORKS, ForkedWorkers, available_cores
 from helpers.engines.vectorized import VectorizedEngine
+from helpers.engines.vectorized_optimizers import VectorizedOptimizersEngine
 from helpers.host_memory import available_bytes
 from helpers.rounding import perturbed_operations, rounded_operations
 
@@ -35,7 +36,7 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
     Parameters
     ----------
     network : Network
-    optimizer : SGD
+    optimizer : SGD or Adam
     dataset : Dataset
     batch_size, seed, steps : int
     precision : {"fp32", "tf32", "bf16", "fp16"}
@@ -59,9 +60,11 @@ def agreement_bound(network, optimizer, dataset, batch_size, seed, steps, precis
         if work < BRANCHING_WORK:
             runs += [("fp32", bool(number % 2), BRANCHING_ERROR, number) for number in range(BRANCHING_RUNS)]
 
+    oracle = VectorizedEngine if optimizer.plain else VectorizedOptimizersEngine
+
     def losses(run):
         arithmetic, reverse, error, number = run
-        engine = VectorizedEngine(network, optimizer, batch_size, arithmetic, seed, processes=1, reverse=reverse)
+        engine = oracle(network, optimizer, batch_size, arithmetic, seed, processes=1, reverse=reverse)
         if error:
             engine.operations = perturbed_operations(engine.operations, error, np.random.default_rng(number))
         elif arithmetic == "fp32" and precision != "fp32":

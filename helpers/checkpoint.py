@@ -13,10 +13,11 @@ from safetensors.numpy import save_file
 from helpers.atomic import replacing
 from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
 from helpers.network import Network
-from helpers.optimizers import SGD
+from helpers.optimizers import SGD, Adam
 
 FORMAT = "cnn-from-scratch checkpoint 1"
 LAYERS = {cls.__name__: cls for cls in (Conv, Pool, ReLU, Flatten, Dense)}
+OPTIMIZERS = {cls.__name__: cls for cls in (SGD, Adam)}
 
 
 def describe_network(network):
@@ -36,15 +37,25 @@ def build_network(description):
 
 def describe_optimizer(optimizer):
     """`optimizer` as a plain dict of JSON values; a schedule, which is a function, becomes None."""
-    rate = optimizer.learning_rate
-    return {"learning_rate": None if callable(rate) else float(rate), "momentum": float(optimizer.momentum)}
+    values = {field.name: (getattr(optimizer, field.name), type(field.default)) for field in fields(optimizer)}
+    plain = {name: None if callable(value) else kind(value) for name, (value, kind) in values.items()}
+    return {"optimizer": type(optimizer).__name__, **plain}
 
 
 def build_optimizer(description):
-    """The SGD that `describe_optimizer` described; ValueError where it had a schedule."""
-    if description["learning_rate"] is None:
-        raise ValueError("the checkpoint was trained with a learning-rate schedule; pass optimizer=SGD(schedule, ...)")
-    return SGD(**{field.name: description[field.name] for field in fields(SGD)})
+    """The optimizer that `describe_optimizer` described; ValueError where it had a schedule.
+
+    Files of old have no name, because there was SGD only, and lack settings that came later.
+    """
+    values = dict(description)
+    name = values.pop("optimizer", "SGD")
+    if name not in OPTIMIZERS:
+        raise ValueError(f"the checkpoint's optimizer is {name!r}; expected {', '.join(map(repr, OPTIMIZERS))}")
+    if values["learning_rate"] is None:
+        raise ValueError(
+            f"the checkpoint was trained with a learning-rate schedule; pass optimizer={name}(schedule, ...)"
+        )
+    return OPTIMIZERS[name](**values)
 
 
 def save_checkpoint(path, state, description):

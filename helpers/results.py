@@ -25,14 +25,17 @@ REQUIRED = ("experiment", "system", "unit")
 # by engine, the modules whose change makes its measurements stale; what every engine runs on comes first
 SHARED_CODE = ("engines/base.py", "lowering.py", "order.py")
 KERNEL_CODE = ("kernels/*.py", "unroll.py", "graphs.py")
+VECTORIZED_CODE = (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
+                   "windows.py")  # fmt: skip
 FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")
 KERAS_CODE = ("engines/keras.py", "engines/keras_parts.py")
 MEASURED_CODE = {
     "loops": (*SHARED_CODE, "engines/host.py", "engines/loops.py", "loops_kernels.py"),
-    "vectorized": (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
-                   "windows.py"),
+    "vectorized": VECTORIZED_CODE,
+    "vectorized_optimizers": (*VECTORIZED_CODE, "engines/vectorized_optimizers.py", "optimizers.py"),
     "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),
-    "fused": (*SHARED_CODE, "engines/fused.py", "optimizers.py", "kernels/fused/*.py", *KERNEL_CODE),
+    "fused": (*SHARED_CODE, "engines/fused.py", "optimizers.py", "unroll.py", "kernels/fused/*.py",
+              *(f"kernels/{name}.py" for name in ("base", "intrinsics", "order", "state"))),
     "kernel": KERNEL_CODE,
     "pytorch": (*FRAMEWORK_CODE, "engines/pytorch.py", "engines/pytorch_layers.py"),
     "jax": (*FRAMEWORK_CODE, "engines/jax.py"),

@@ -64,7 +64,7 @@ class Trainer:
     Parameters
     ----------
     network : Network
-    optimizer : SGD
+    optimizer : SGD or Adam
     batch_size : int
     engine : str
         "auto" (the fastest that runs here) or a name of `helpers.engines.ENGINES`.
@@ -150,7 +150,7 @@ class Trainer:
         Parameters
         ----------
         path : path-like
-        optimizer : SGD, optional
+        optimizer : SGD or Adam, optional
             Instead of the saved one; needed where that had a schedule.
         **settings
             Replace saved ones, such as engine="vectorized" on a machine without a GPU, or add engine options.

@@ -4,15 +4,20 @@ from importlib import import_module
 
 # name: (module, class)
 ENGINES = {
+    "fused": ("helpers.engines.fused", "FusedEngine"),
     "layerwise": ("helpers.engines.layerwise", "LayerwiseEngine"),
     "vectorized": ("helpers.engines.vectorized", "VectorizedEngine"),
     "loops": ("helpers.engines.loops", "LoopsEngine"),
+    "vectorized_optimizers": ("helpers.engines.vectorized_optimizers", "VectorizedOptimizersEngine"),
     "pytorch": ("helpers.engines.pytorch", "PyTorchEngine"),
     "jax": ("helpers.engines.jax", "JaxEngine"),
     "keras": ("helpers.engines.keras", "KerasEngine"),
     "keras_compiled": ("helpers.engines.keras_compiled", "CompiledKerasEngine"),
     "tensorflow": ("helpers.engines.tensorflow", "TensorFlowEngine"),
 }
+
+# those that train by every optimizer; the others by plain SGD
+EVERY_OPTIMIZER = ("fused", "vectorized_optimizers")
 
 
 def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed=0, **options):
@@ -21,13 +26,25 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
     Raises
     ------
     ValueError
-        For an unknown name, or whatever the engine refuses.
+        For an unknown name, an optimizer that the engine does not offer, or whatever else the engine refuses.
     """
     if name == "auto":
-        from helpers.device import gpu_available
-
-        name = "layerwise" if gpu_available() else "vectorized"
+        name = _fastest(optimizer)
     if name not in ENGINES:
         raise ValueError(f"engine is {name!r}; expected 'auto', {', '.join(map(repr, ENGINES))}")
+    if not optimizer.plain and name not in EVERY_OPTIMIZER:
+        raise ValueError(
+            f"engine {name!r} offers SGD without nesterov and weight decay only; for this {type(optimizer).__name__} "
+            f"choose {' or '.join(map(repr, EVERY_OPTIMIZER))}"
+        )
     module, cls = ENGINES[name]
     return getattr(import_module(module), cls)(network, optimizer, batch_size, precision, seed, **options)
+
+
+def _fastest(optimizer):
+    """Name of the fastest engine here that offers the optimizer."""
+    from helpers.device import gpu_available
+
+    if optimizer.plain:
+        return "layerwise" if gpu_available() else "vectorized"
+    return "fused" if gpu_available() else "vectorized_optimizers"

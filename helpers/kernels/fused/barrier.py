@@ -19,7 +19,7 @@ def make_meeting(blocks, threads):
     """Device functions (arrive, meet).
 
     arrive(flags, block, thread, number, trouble): everything that this block wrote may be read by those who meet it.
-    meet(flags, state, thread, number) -> int: waits for all; not 0 where somebody has trouble or does not come, the
+    meet(flags, state, thread, number, patience) -> int: waits for all; not 0 where somebody has trouble or does not come, the
     same answer for all threads of a block. Numbers rise by 1 from 1. A block with trouble keeps saying so, since it
     arrives at no later meeting.
     """
@@ -31,18 +31,23 @@ def make_meeting(blocks, threads):
             publish(flags, block, number << 1 | trouble)
 
     @device_function
-    def meet(flags, state, thread, number):
-        stop = 0
-        for other in range(thread, blocks, threads):
-            seen, left = observe(flags, other), state[PATIENCE]
-            while (seen >> 1) < number and left > 0:
-                seen = observe(flags, other)
-                left -= 1
-            if (seen >> 1) < number:
-                state[LATE] = np.int32(number + 1)
-                stop = 1
-            if seen & 1:
-                stop = 1
+    def wait_for(other, flags, state, number, patience):
+        """1 where block `other` has trouble or does not come."""
+        seen, left = observe(flags, other), patience
+        while (seen >> 1) < number and left > 0:
+            seen = observe(flags, other)
+            left -= 1
+        if (seen >> 1) < number:
+            state[LATE] = np.int32(number + 1)
+            return 1
+        return seen & 1
+
+    @device_function
+    def meet(flags, state, thread, number, patience):
+        stop, other = 0, thread
+        while other < blocks:
+            stop |= wait_for(other, flags, state, number, patience)
+            other += threads
         return cuda.syncthreads_or(stop)
 
     return arrive, meet

@@ -12,9 +12,10 @@ from numba import float32
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
-from helpers.kernels.fused.barrier import make_meeting
-from helpers.kernels.fused.image import fetch_image, make_order
-from helpers.kernels.fused.intrinsics import copy4
+from helpers.kernels.fused.barrier import PATIENCE, make_meeting
+from helpers.kernels.fused.image import fetch_image, make_order, make_sample_of, pixels_ahead
+from helpers.kernels.fused.intrinsics import copy4, this_thread
+from helpers.kernels.fused.items import each
 from helpers.kernels.fused.profile import make_lap, make_laps
 from helpers.kernels.fused.step import image_step
 from helpers.kernels.fused.update import held_size, make_update
@@ -24,6 +25,7 @@ from helpers.kernels.state import STATUS, STEP
 STEPS, PER_EPOCH = 10, 11  # words of `state`: steps of the launch, steps of an epoch
 MEETING_LANES = 32
 ZERO = np.float32(0.0)
+MOST_QUADS = 4  # four parameters each, that a thread has on their way at once
 
 ARGUMENTS = (
     ("parameters", "float32"),  # in the engine's own layout (plan.parameter_cells)
@@ -66,14 +68,15 @@ def epoch_kernel(plan, optimizer, profiled=False):
     """
     blocks, threads, image_blocks = plan.blocks, plan.threads, plan.image_blocks
     start_block, train_images, names = _make_parts(plan, profiled)
-    sum_gradients, update = make_update(plan, optimizer)
+    read_own, sum_gradients, update = make_update(plan, optimizer)
     arrive, meet = make_meeting(blocks, threads)
-    fetch, report, held_cells, trouble = _make_fetch(plan), _make_report(plan), held_size(plan), plan.trouble
+    (ask, put), sample_of, report = fetch_image(plan), make_sample_of(plan), _make_report(plan)
+    held_cells, ahead, trouble = held_size(plan), pixels_ahead(plan), plan.trouble
     start_laps, write_laps = make_laps(plan, profiled)
     count = len(names)
-    names = [*names, "wait for the images", "sum gradients", "update", "wait for the update"]
-    laps = [make_lap(plan, count + i, profiled) for i in range(4)]
-    lap_images, lap_sums, lap_update, lap_end = laps
+    names = [*names, "publish", "wait for the images", "sum gradients", "update", "wait for the update"]
+    laps = [make_lap(plan, count + i, profiled) for i in range(5)]
+    lap_arrival, lap_images, lap_sums, lap_update, lap_end = laps
 
     def body(
         parameters, slots, partials, factors, images, labels, scale, rates, order, sample_losses, sample_hits, losses,
@@ -81,34 +84,44 @@ def epoch_kernel(plan, optimizer, profiled=False):
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         mem, ints, held = shared_floats(0), shared_ints(0), cuda.local.array(held_cells, float32)
-        steps, number, done = np.int64(state[STEPS]), np.int64(0), np.int64(0)
+        steps, number, done, patience = np.int64(state[STEPS]), np.int32(0), np.int64(0), state[PATIENCE]
+        pixels, upcoming = cuda.local.array(ahead, float32), np.int64(0)
         start_block(mem, ints, order, state, block, thread)
         start_laps(ints, thread)
         cuda.syncthreads()
-        fetch(mem, ints, images, labels, scale, order, 0, 0, block, thread)
+        upcoming = sample_of(order, 0, 0, block)
+        ask(pixels, images, upcoming, thread)
+        put(pixels, mem, ints, images, labels, scale, upcoming, thread)
         for step in range(steps):
+            upcoming = sample_of(order, min(step + 1, steps - 1), 0, block)  # read long before it is needed
             if block < image_blocks:
                 train_images(
                     mem, ints, parameters, factors, partials, images, labels, scale, order, sample_losses,
                     sample_hits, step, block, thread,
                 )  # fmt: skip
-            number += 1
+            number, thread = number + np.int32(1), this_thread()
             arrive(flags, block, thread, number, ints[trouble])
-            if step + 1 < steps:
-                fetch(mem, ints, images, labels, scale, order, step + 1, 0, block, thread)
-            if meet(flags, state, thread, number):
+            # what does not depend on other blocks is asked for before the wait
+            ask(pixels, images, upcoming, thread)
+            read_own(parameters, slots, held, block, thread)
+            scale_now, correction = rates[2 * step], rates[2 * step + 1]
+            lap_arrival(ints, thread)
+            if meet(flags, state, thread, number, patience):
                 if thread == 0 and ints[trouble] > 0:
                     state[STATUS] = np.int32(step + 1)
                 break
             lap_images(ints, thread)
-            sum_gradients(mem, parameters, slots, partials, factors, held, block, thread)
+            thread = this_thread()
+            sum_gradients(mem, partials, factors, block, thread)
+            put(pixels, mem, ints, images, labels, scale, upcoming, thread)
             cuda.syncthreads()
             lap_sums(ints, thread)
-            update(mem, parameters, slots, rates, step, held, block, thread)
-            number += 1
+            thread = this_thread()
+            update(mem, parameters, slots, scale_now, correction, held, block, thread)
+            number, thread = number + np.int32(1), this_thread()
             arrive(flags, block, thread, number, 0)
             lap_update(ints, thread)
-            if meet(flags, state, thread, number):
+            if meet(flags, state, thread, number, patience):
                 break
             lap_end(ints, thread)
             done += 1
@@ -126,8 +139,9 @@ def phase_kernels(plan, optimizer):
     (FusedKernel, FusedKernel, FusedKernel)
     """
     start_block, train_images, _ = _make_parts(plan, False)
-    sum_gradients, update = make_update(plan, optimizer)
-    fetch, report, held_cells, trouble = _make_fetch(plan), _make_report(plan), held_size(plan), plan.trouble
+    read_own, sum_gradients, update = make_update(plan, optimizer)
+    (ask, put), sample_of, report = fetch_image(plan), make_sample_of(plan), _make_report(plan)
+    held_cells, ahead, trouble = held_size(plan), pixels_ahead(plan), plan.trouble
     image_blocks = plan.image_blocks
 
     def images_body(
@@ -136,9 +150,12 @@ def phase_kernels(plan, optimizer):
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         mem, ints, step = shared_floats(0), shared_ints(0), np.int64(state[STEP])
+        pixels, sample = cuda.local.array(ahead, float32), np.int64(0)
         start_block(mem, ints, order, state, block, thread)
         cuda.syncthreads()
-        fetch(mem, ints, images, labels, scale, order, step, 0, block, thread)
+        sample = sample_of(order, step, 0, block)
+        ask(pixels, images, sample, thread)
+        put(pixels, mem, ints, images, labels, scale, sample, thread)
         if block < image_blocks:
             train_images(
                 mem, ints, parameters, factors, partials, images, labels, scale, order, sample_losses, sample_hits,
@@ -153,10 +170,11 @@ def phase_kernels(plan, optimizer):
         hits, flags, state, cycles,
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
-        mem, held = shared_floats(0), cuda.local.array(held_cells, float32)
-        sum_gradients(mem, parameters, slots, partials, factors, held, block, thread)
+        mem, held, step = shared_floats(0), cuda.local.array(held_cells, float32), np.int64(state[STEP])
+        read_own(parameters, slots, held, block, thread)
+        sum_gradients(mem, partials, factors, block, thread)
         cuda.syncthreads()
-        update(mem, parameters, slots, rates, np.int64(state[STEP]), held, block, thread)
+        update(mem, parameters, slots, rates[2 * step], rates[2 * step + 1], held, block, thread)
 
     def report_body(
         parameters, slots, partials, factors, images, labels, scale, rates, order, sample_losses, sample_hits, losses,
@@ -178,15 +196,20 @@ def _make_parts(plan, profiled):
     threads, (first_cell, cells), trouble = plan.threads, plan.activations, plan.trouble
     order_samples, image_blocks, rounds, batch = make_order(plan), plan.image_blocks, plan.rounds, plan.batch
     step_once, names = image_step(plan, profiled)
-    fetch, reload = _make_fetch(plan), _make_reload(plan)
+    (ask, put), sample_of, reload, ahead = fetch_image(plan), make_sample_of(plan), _make_reload(plan), pixels_ahead(plan)
     factors_of, exchange = plan.factors, plan.exchange
     lap_load = make_lap(plan, len(names), profiled)
 
     @device_function
+    def put_zero(item, mem):
+        mem[first_cell + item] = ZERO
+
+    clear = each(cells, threads, put_zero)
+
+    @device_function
     def start_block(mem, ints, order, state, block, thread):
         """Halos of zeros, no trouble yet, and which samples this block trains on in every step."""
-        for i in range(thread, cells, threads):
-            mem[first_cell + i] = ZERO
+        clear(thread, mem)
         order_samples(order, state, np.int64(state[STEPS]), np.int64(state[PER_EPOCH]), block, thread)
         cuda.syncthreads()
         if thread == 0:
@@ -197,12 +220,15 @@ def _make_parts(plan, profiled):
         mem, ints, parameters, factors, partials, images, labels, scale, order, losses, hits, step, block, thread
     ):
         """This block's images of a batch; the first of them is in shared memory already."""
-        reload(mem, parameters, thread)
+        pixels = cuda.local.array(ahead, float32)
+        reload(mem, parameters, this_thread())
         for turn in range(rounds):
             n = turn * image_blocks + block
             if n < batch:
                 if turn > 0:
-                    fetch(mem, ints, images, labels, scale, order, step, turn, block, thread)
+                    sample = sample_of(order, step, turn, block)
+                    ask(pixels, images, sample, thread)
+                    put(pixels, mem, ints, images, labels, scale, sample, thread)
                 cuda.syncthreads()
                 lap_load(ints, thread)
                 row, mine, at = n * factors_of, block * exchange, step * batch + n
@@ -213,42 +239,45 @@ def _make_parts(plan, profiled):
     return start_block, train_images, [*names, "load"]
 
 
-def _make_fetch(plan):
-    """Device function: image number `turn` of this block in a step, if it has one."""
-    batch, image_blocks, fetch_one = plan.batch, plan.image_blocks, fetch_image(plan)
-
-    @device_function
-    def fetch(mem, ints, images, labels, scale, order, step, turn, block, thread):
-        n = turn * image_blocks + block
-        if n < batch and block < image_blocks:
-            fetch_one(mem, ints, images, labels, scale, np.int64(order[step * batch + n]), thread)
-
-    return fetch
-
-
 def _make_reload(plan):
     """Device function: parameters into shared memory; the dense ones arrive while the convolutions compute."""
     copied, resident, threads = plan.copied, plan.resident, plan.threads
+    quads, rest = copied // 4, (resident - copied) // 4
+    turns = -(-quads // threads)
+    ahead = turns if turns <= MOST_QUADS else 0
+    held = 4 * max(ahead, 1)
 
     @device_function
-    def in_background(mem, parameters, thread):
-        for i in range(copied + 4 * thread, resident, 4 * threads):
-            copy4(mem, i, parameters, i)
+    def copy_in_background(item, mem, parameters):
+        copy4(mem, copied + 4 * item, parameters, copied + 4 * item)
 
     @device_function
-    def at_once(mem, parameters, thread):
-        for i in range(copied + 4 * thread, resident, 4 * threads):
-            a, b, c, d = load4(parameters, i)
-            store4(mem, i, a, b, c, d)
+    def copy(item, mem, parameters):
+        a, b, c, d = load4(parameters, copied + 4 * item)
+        store4(mem, copied + 4 * item, a, b, c, d)
 
-    rest = in_background if plan.card.copies_asynchronously else at_once
+    @device_function
+    def copy_first(item, mem, parameters):
+        a, b, c, d = load4(parameters, 4 * item)
+        store4(mem, 4 * item, a, b, c, d)
+
+    copy_rest = each(rest, threads, copy_in_background if plan.card.copies_asynchronously else copy)
+    copy_all = each(quads, threads, copy_first)
 
     @device_function
     def reload(mem, parameters, thread):
-        rest(mem, parameters, thread)
-        for i in range(4 * thread, copied, 4 * threads):
-            a, b, c, d = load4(parameters, i)
-            store4(mem, i, a, b, c, d)
+        values = cuda.local.array(held, float32)
+        for i in range(ahead):  # asked for before the rest, so that the convolutions need not wait for it
+            if thread + i * threads < quads:
+                a, b, c, d = load4(parameters, 4 * (thread + i * threads))
+                values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3] = a, b, c, d
+        if ahead == 0:
+            copy_all(thread, mem, parameters)
+        copy_rest(thread, mem, parameters)
+        for i in range(ahead):
+            if thread + i * threads < quads:
+                at = 4 * (thread + i * threads)
+                store4(mem, at, values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3])
 
     return reload
 

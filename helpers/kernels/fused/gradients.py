@@ -36,7 +36,8 @@ def weight_gradient(plan, threads):
     """Sums over an image's cells of gradient x input, for the exchange between blocks.
 
     A thread has one row of taps of a filter and channel; where there are more threads, groups of them share the
-    cells. Order of the sums: filter, row, column, channel, then the biases.
+    cells. Neighbouring threads have neighbouring filters: they read few different cells, and write side by side. Order of
+    the sums: as the layer's parameters.
 
     Returns
     -------
@@ -49,7 +50,7 @@ def weight_gradient(plan, threads):
     share, items, weights = -(-cells // groups), channels * rows * filters, plan.weight_count
     row, column, channel, corner = plan.x.row, plan.x.column, plan.x.channel, plan.x.corner
     exchange, parameters, corner_of = plan.exchange, plan.parameter_count, make_corner(plan)
-    at_once, even, tap = chunk_of(share), cells % groups == 0, columns * channels
+    at_once, even, tap = chunk_of(share), cells % groups == 0, channels * filters
     put = make_put()
 
     @device_function
@@ -75,12 +76,12 @@ def weight_gradient(plan, threads):
     @device_function
     @unrolled
     def alone(item, mem, ints, partials, mine, first):
-        c, rest = remainder(item, channels), quotient(item, channels)
-        r, k = remainder(rest, rows), quotient(rest, rows)
+        k, rest = remainder(item, filters), quotient(item, filters)
+        c, r = remainder(rest, channels), quotient(rest, channels)
         sums = tile_of(total(mem, ints, c, r, k, 0), columns + 1)
-        at = mine + exchange + (k * rows + r) * tap + c
+        at = mine + exchange + r * columns * tap + c * filters + k
         for s in unroll(columns):
-            put(partials, at + s * channels, sums[s], first)
+            put(partials, at + s * tap, sums[s], first)
         if r == 0 and c == 0:
             put(partials, mine + exchange + weights + k, sums[columns], first)
 
@@ -88,12 +89,12 @@ def weight_gradient(plan, threads):
     @unrolled
     def part(item, mem, ints, partials, mine, first):
         within, group = remainder(item, items), quotient(item, items)
-        c, rest = remainder(within, channels), quotient(within, channels)
-        r, k = remainder(rest, rows), quotient(rest, rows)
+        k, rest = remainder(within, filters), quotient(within, filters)
+        c, r = remainder(rest, channels), quotient(rest, channels)
         sums = tile_of(total(mem, ints, c, r, k, group), columns + 1)
-        at = scratch + group * parameters + (k * rows + r) * tap + c
+        at = scratch + group * parameters + r * columns * tap + c * filters + k
         for s in unroll(columns):
-            mem[at + s * channels] = sums[s]
+            mem[at + s * tap] = sums[s]
         if r == 0 and c == 0:
             mem[scratch + group * parameters + weights + k] = sums[columns]
 
@@ -210,8 +211,10 @@ def _collected(plan, threads):
             for b in range(before):
                 cy, cx = last_y - a, last_x - b
                 j, i = y + pad_h - cy * down, x + pad_w - cx * right
-                if cy >= 0 and cy < high and cx >= 0 and cx < wide and j < patch_h and i < patch_w:
-                    value += mem[scratch + (cy * wide + cx) * cell_patch + (j * patch_w + i) * channels + c]
+                inside = cy >= 0 and cy < high and cx >= 0 and cx < wide and j < patch_h and i < patch_w
+                at = scratch + (cy * wide + cx) * cell_patch + (j * patch_w + i) * channels + c
+                part = mem[at if inside else scratch]  # no branch: the reads run ahead
+                value += part if inside else ZERO
         mem[target + item] = gate(mem, value, y, x, c)
 
     return each(height * width * channels, threads, collect)

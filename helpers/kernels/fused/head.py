@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+from numba import float32
 
-from helpers.device import device_function
+from helpers.device import cuda, device_function
 
+FEW_CLASSES = 32  # logits that a thread keeps in registers
 ZERO, ONE, INFINITY = np.float32(0.0), np.float32(1.0), np.float32(np.inf)
 
 
@@ -19,18 +21,25 @@ def softmax_cross_entropy(plan):
     """
     last = plan.stages[-1]
     logits, gradient, classes, padded = last.y.offset, last.gradient, last.outputs, last.pitch_used
+    few = classes <= FEW_CLASSES
+    held = classes if few else 1
     label, trouble, per_sample = plan.label, plan.trouble, np.float32(1.0 / plan.batch)
 
     @device_function
     def head(mem, ints, losses, hits, at, thread):
         if thread < padded:
-            right, highest, best, total = np.int64(ints[label]), mem[logits], 0, ZERO
+            right, best, total = np.int64(ints[label]), 0, ZERO
+            x = cuda.local.array(held, float32)
+            for c in range(held):
+                x[c] = mem[logits + c]
+            highest = x[0]
             for c in range(1, classes):
-                value = mem[logits + c]
+                value = x[c] if few else mem[logits + c]
                 if value > highest:
                     highest, best = value, c
             for c in range(classes):
-                total += np.float32(math.exp(mem[logits + c] - highest))
+                value = x[c] if few else mem[logits + c]
+                total += np.float32(math.exp(value - highest))
             if thread < classes:
                 share = np.float32(math.exp(mem[logits + thread] - highest)) / total
                 mem[gradient + thread] = (share - (ONE if thread == right else ZERO)) * per_sample

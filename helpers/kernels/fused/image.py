@@ -4,11 +4,14 @@ Must not learn about layers.
 """
 
 import numpy as np
+from numba import float32
 
-from helpers.device import device_function
+from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder
 from helpers.kernels.order import sample_index
 from helpers.kernels.state import EPOCH, SAMPLES, SEED
+
+MOST_PIXELS = 6  # that a thread has on their way at once
 
 
 def make_order(plan):
@@ -22,29 +25,74 @@ def make_order(plan):
     @device_function
     def order_samples(order, state, steps, per_epoch, block, thread):
         samples, seed, epoch = np.int64(state[SAMPLES]), state[SEED], state[EPOCH]
-        for item in range(thread, steps * rounds, threads):
+        item = thread
+        while item < steps * rounds:
             step, n = quotient(item, rounds), remainder(item, rounds) * image_blocks + block
             if n < batch and block < image_blocks:
                 later, within = quotient(step, per_epoch), remainder(step, per_epoch)
                 order[step * batch + n] = sample_index(within * batch + n, samples, seed, epoch + later)
+            item += threads
 
     return order_samples
 
 
-def fetch_image(plan):
-    """Device function (mem, ints, images, labels, scale, sample, thread): one image and its label."""
-    view, threads, label = plan.image, plan.threads, plan.label
-    (_, width, channels), size = view.shape, view.size
-    offset, row, column, channel = view.offset, view.row, view.column, view.channel
+def make_sample_of(plan):
+    """Device function (order, step, turn, block): the sample of this block's image number `turn` in a step, or -1."""
+    batch, image_blocks = plan.batch, plan.image_blocks
 
     @device_function
-    def fetch(mem, ints, images, labels, scale, sample, thread):
-        for i in range(thread, size, threads):
-            pixel, c = quotient(i, channels), remainder(i, channels)
-            value = np.float32(images[sample * size + i]) * scale[c] + scale[channels + c]
-            y, x = quotient(pixel, width), remainder(pixel, width)
-            mem[offset + y * row + x * column + c * channel] = value
-        if thread == 0:
-            ints[label] = np.int32(labels[sample])
+    def sample_of(order, step, turn, block):
+        n = turn * image_blocks + block
+        return np.int64(order[step * batch + n]) if n < batch and block < image_blocks else np.int64(-1)
 
-    return fetch
+    return sample_of
+
+
+def fetch_image(plan):
+    """An image on its way to shared memory, and its arrival.
+
+    Returns
+    -------
+    (ask, put) : device functions
+        ask(values, images, sample, thread): the first pixels of a sample into the local array `values` of
+        `pixels_ahead(plan)` float32; nothing is waited for. No image where `sample` is negative.
+        put(values, mem, ints, images, labels, scale, sample, thread): those and the others, normalised, and the label.
+    """
+    view, threads, label = plan.image, plan.threads, plan.label
+    (_, width, channels), size, ahead = view.shape, view.size, pixels_ahead(plan)
+    offset, row, column, channel = view.offset, view.row, view.column, view.channel
+    bundles = -(-size // (threads * ahead))
+
+    @device_function
+    def read(values, images, begin, first):
+        for i in range(ahead):
+            values[i] = np.float32(images[begin + min(first + i * threads, size - 1)])
+
+    @device_function
+    def ask(values, images, sample, thread):
+        if sample >= 0:
+            read(values, images, sample * size, thread)
+
+    @device_function
+    def put(values, mem, ints, images, labels, scale, sample, thread):
+        if sample >= 0:
+            for bundle in range(bundles):
+                first = bundle * (threads * ahead) + thread
+                if bundle > 0:
+                    read(values, images, sample * size, first)
+                for i in range(ahead):
+                    pixel = first + i * threads
+                    if pixel < size:
+                        c, place = remainder(pixel, channels), quotient(pixel, channels)
+                        y, x = quotient(place, width), remainder(place, width)
+                        value = values[i] * scale[c] + scale[channels + c]
+                        mem[offset + y * row + x * column + c * channel] = value
+            if thread == threads - 1:
+                ints[label] = np.int32(labels[sample])
+
+    return ask, put
+
+
+def pixels_ahead(plan):
+    """Pixels of an image that a thread has on their way at once."""
+    return min(-(-plan.image.size // plan.threads), MOST_PIXELS)

@@ -4,7 +4,9 @@ Pairs of floats, copies that run on while the thread computes, words that other 
 learn what the words mean.
 """
 
-from helpers.device import SIMULATOR, device_function
+import numpy as np
+
+from helpers.device import SIMULATOR, cuda, device_function
 
 
 def _load2(array, index):
@@ -32,14 +34,19 @@ def _observe(words, index):
     return words[index]
 
 
+def _this_thread():
+    """Number of this thread in its block, read anew: what is computed from it is not kept through a whole step."""
+    return np.int64(cuda.threadIdx.x)
+
+
 def _clock():
     """Cycles of this multiprocessor's clock, the low 32 bits as int32."""
     return 0
 
 
 if SIMULATOR:
-    load2, copy4, wait_for_copies, publish, observe, clock = (
-        device_function(f) for f in (_load2, _copy4, _wait_for_copies, _publish, _observe, _clock)
+    load2, copy4, wait_for_copies, publish, observe, this_thread, clock = (
+        device_function(f) for f in (_load2, _copy4, _wait_for_copies, _publish, _observe, _this_thread, _clock)
     )
 else:
     from llvmlite import ir
@@ -127,6 +134,14 @@ else:
         return signature, codegen
 
     @intrinsic
+    def this_thread(typingctx):
+        def codegen(context, builder, sig, args):
+            number = _assembly(builder, INT, [], "mov.u32 $0, %tid.x;", "=r")
+            return builder.zext(number, LONG)
+
+        return types.int64(), codegen
+
+    @intrinsic
     def clock(typingctx):
         def codegen(context, builder, sig, args):
             return _assembly(builder, INT, [], "mov.u32 $0, %clock;", "=r,~{memory}")
@@ -135,6 +150,6 @@ else:
 
     for _function, _twin in (
         (load2, _load2), (copy4, _copy4), (wait_for_copies, _wait_for_copies),
-        (publish, _publish), (observe, _observe), (clock, _clock),
+        (publish, _publish), (observe, _observe), (this_thread, _this_thread), (clock, _clock),
     ):  # fmt: skip
         _function.py_func = _twin

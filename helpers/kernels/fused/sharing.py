@@ -53,8 +53,8 @@ def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
 
 
 def _fewest_steps(terms, most):
-    """Into how many parts a sum of `terms` is cut, at most `most`: few steps in a part, and few parts to add."""
-    parts = min(range(1, max(1, min(most, terms)) + 1), key=lambda n: 2 * -(-terms // n) + n)
+    """Into how many parts a sum of `terms` is cut, at most `most`: few steps in a part, few parts, no uneven ones."""
+    parts = min(range(1, max(1, min(most, terms)) + 1), key=lambda n: 2 * -(-terms // n) + n + 8 * (terms % n > 0))
     return -(-terms // -(-terms // parts))  # no empty part
 
 

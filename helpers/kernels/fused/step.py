@@ -8,7 +8,7 @@ from helpers.kernels.fused.convolution import conv_forward
 from helpers.kernels.fused.dense import dense_forward, dense_input_gradient
 from helpers.kernels.fused.gradients import input_gradient, weight_gradient
 from helpers.kernels.fused.head import softmax_cross_entropy
-from helpers.kernels.fused.intrinsics import wait_for_copies
+from helpers.kernels.fused.intrinsics import this_thread, wait_for_copies
 from helpers.kernels.fused.places import ConvPlan, DensePlan, PoolPlan
 from helpers.kernels.fused.pooling import pool_forward, pool_input_gradient, relu_forward, relu_input_gradient
 from helpers.kernels.fused.profile import make_lap
@@ -139,9 +139,10 @@ def _then(phase, lap, rest):
 
     @device_function
     def last(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread):
-        phase(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread)
+        now = this_thread()  # read anew in each phase: its indices are not kept in registers through all of them
+        phase(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, now)
         cuda.syncthreads()
-        lap(ints, thread)
+        lap(ints, now)
 
     if rest is None:
         return last

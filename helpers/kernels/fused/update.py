@@ -11,11 +11,13 @@ import numpy as np
 from numba import float32
 
 from helpers.device import cuda, device_function
-from helpers.kernels.fused.convolution import row_reader
-from helpers.kernels.intrinsics import quotient, remainder
+from helpers.kernels.fused.items import each
+from helpers.kernels.intrinsics import load4, quotient, remainder
+from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
 TILE = 16  # weights of a tile
+MOST_PARTS = 8  # partial sums that a thread has on their way at once
 MOST_HELD = 4  # parameters that a thread reads ahead, before it sums their gradients
 
 
@@ -30,114 +32,201 @@ def make_update(plan, optimizer):
 
     Returns
     -------
-    (sum_gradients, update) : device functions
-        sum_gradients(mem, parameters, slots, partials, factors, held, block, thread)
-        update(mem, parameters, slots, rates, step, held, block, thread); a barrier lies between the two. `held` is a
+    (read_own, sum_gradients, update) : device functions
+        read_own(parameters, slots, held, block, thread): what this block alone writes, so that no meeting is needed.
+        sum_gradients(mem, partials, factors, block, thread)
+        update(mem, parameters, slots, scale, correction, held, block, thread); a barrier lies before it. `held` is a
         local array of `held_size(plan)` float32.
     """
-    threads, tiles, splits, groups = plan.threads, plan.tiles_per_block, plan.update_splits, plan.update_groups
-    batch, pitch, scratch, chunk = plan.batch, plan.factors, plan.update_scratch, plan.sums_per_block
-    exchange, image_blocks, size = plan.exchange, plan.image_blocks, plan.parameter_cells
-    locate, place = _make_locate(plan.dense), _make_place(plan.convolutions)
-    sums_scratch, owned, all_tiles = scratch + tiles * TILE * splits, tiles * TILE, plan.tiles
-    two = len(optimizer.slots) > 1
+    threads, owned, chunk = plan.threads, plan.tiles_per_block * TILE, plan.sums_per_block
+    splits, groups, scratch, size = plan.update_splits, plan.update_groups, plan.update_scratch, plan.parameter_cells
+    sums_scratch = scratch + owned * splits
+    weight_of, sum_at = _make_weight_of(plan), _make_sum_at(plan)
+    rounds, two = -(-owned // threads), len(optimizer.slots) > 1
+    ahead, sums_ahead = (rounds if rounds <= MOST_HELD else 0), chunk <= threads
+    own_sum, sum_both = 3 * ahead, _make_sums(plan)
     rule = device_function(optimizer.rule(np.float32, math.sqrt))
-    read4, rounds = row_reader(4, 1, 4), -(-owned // threads)
-    ahead = rounds if rounds <= MOST_HELD else 0
 
     @device_function
-    def weight_of(u, block):
-        """Cell of the parameter that entry `u` of this block's tiles stands for; -1 where there is none."""
-        tile, e = remainder(u, tiles), quotient(u, tiles)
-        at = np.int64(-1)
-        if block * tiles + tile < all_tiles:
-            _, _, weight, width, rows = locate(block * tiles + tile)
-            if (e >> 2) < rows:
-                at = weight + (e >> 2) * width + (e & 3)
-        return at
+    def read(at, held, i, parameters, slots):
+        if at >= 0:
+            held[i], held[i + 1] = parameters[at], slots[at]
+            if two:
+                held[i + 2] = slots[size + at]
 
     @device_function
-    def sum_gradients(mem, parameters, slots, partials, factors, held, block, thread):
-        for i in range(ahead):  # on their way while the sums are made
-            u = thread + i * threads
-            if u < owned:
-                at = weight_of(u, block)
-                if at >= 0:
-                    held[3 * i], held[3 * i + 1] = parameters[at], slots[at]
-                    if two:
-                        held[3 * i + 2] = slots[size + at]
-        for item in range(thread, chunk * groups, threads):
-            q, group = remainder(item, chunk), quotient(item, chunk)
-            value = ZERO
-            if block * chunk + q < exchange:
-                for other in range(group, image_blocks, groups):
-                    value += partials[other * exchange + block * chunk + q]
-            mem[sums_scratch + item] = value
-        sums, a, b = cuda.local.array(TILE, float32), cuda.local.array(4, float32), cuda.local.array(4, float32)
-        for item in range(thread, tiles * splits, threads):
-            tile, split = remainder(item, tiles), quotient(item, tiles)
-            for i in range(TILE):
-                sums[i] = ZERO
-            if block * tiles + tile < all_tiles:
-                x, d, _, _, _ = locate(block * tiles + tile)
-                for n in range(split, batch, splits):
-                    read4(a, 0, factors, n * pitch + x)
-                    read4(b, 0, factors, n * pitch + d)
-                    for i in range(4):
-                        for j in range(4):
-                            sums[4 * i + j] += a[i] * b[j]
-            for i in range(TILE):
-                mem[scratch + (split * TILE + i) * tiles + tile] = sums[i]
+    def read_own(parameters, slots, held, block, thread):
+        for i in range(ahead):
+            read(weight_of(thread + i * threads, block), held, 3 * i, parameters, slots)
+        if sums_ahead:
+            read(sum_at(threads - 1 - thread, block)[0], held, own_sum, parameters, slots)
 
     @device_function
-    def step_at(at, gradient, weight, first, second, parameters, slots, scale, correction):
-        weight, first, second = rule(weight, gradient, first, second, scale, correction)
+    def step_at(at, gradient, held, i, parameters, slots, scale, correction):
+        second = held[i + 2] if two else ZERO
+        weight, first, second = rule(held[i], gradient, held[i + 1], second, scale, correction)
         parameters[at], slots[at] = weight, first
         if two:
             slots[size + at] = second
         return weight
 
     @device_function
-    def update(mem, parameters, slots, rates, step, held, block, thread):
-        scale, correction = rates[2 * step], rates[2 * step + 1]
-        for i in range(rounds):
-            u = thread + i * threads
-            if u < owned:
-                at = weight_of(u, block)
-                if at >= 0:
-                    gradient = mem[scratch + u]
-                    for split in range(1, splits):
-                        gradient += mem[scratch + split * owned + u]
-                    if ahead:
-                        weight, first, second = held[3 * i], held[3 * i + 1], held[3 * i + 2]
-                    else:
-                        weight, first, second = parameters[at], slots[at], ZERO
-                        if two:
-                            second = slots[size + at]
-                    step_at(at, gradient, weight, first, second, parameters, slots, scale, correction)
-        for q in range(threads - 1 - thread, chunk, threads):  # from the last thread on: the first have a tile's weight
-            e = block * chunk + q
-            if e < exchange:
-                gradient = mem[sums_scratch + q]
-                for group in range(1, groups):
-                    gradient += mem[sums_scratch + group * chunk + q]
-                at, copy = place(e)
-                second = ZERO
-                if two:
-                    second = slots[size + at]
-                weight = step_at(
-                    at, gradient, parameters[at], slots[at], second, parameters, slots, scale, correction
-                )
-                if copy >= 0:
-                    parameters[copy] = weight
+    def step_weight(u, at, mem, parameters, slots, held, i, scale, correction):
+        gradient = ZERO
+        for split in range(splits):
+            gradient += mem[scratch + split * owned + u]
+        step_at(at, gradient, held, i, parameters, slots, scale, correction)
 
-    return sum_gradients, update
+    @device_function
+    def step_sum(q, mem, parameters, slots, held, block, scale, correction):
+        at, copy = sum_at(q, block)
+        if at >= 0:
+            if not sums_ahead:
+                read(at, held, own_sum, parameters, slots)
+            gradient = ZERO
+            for group in range(groups):
+                gradient += mem[sums_scratch + group * chunk + q]
+            weight = step_at(at, gradient, held, own_sum, parameters, slots, scale, correction)
+            if copy >= 0:
+                parameters[copy] = weight
+
+    sums = each(chunk, threads, step_sum)
+
+    @device_function
+    def update(mem, parameters, slots, scale, correction, held, block, thread):
+        for i in range(rounds):
+            at = weight_of(thread + i * threads, block)
+            if at >= 0:
+                here = 3 * i if ahead else 0
+                if not ahead:
+                    read(at, held, here, parameters, slots)
+                step_weight(thread + i * threads, at, mem, parameters, slots, held, here, scale, correction)
+        # from the last thread on: the first ones have a tile's weight to update
+        sums(threads - 1 - thread, mem, parameters, slots, held, block, scale, correction)
+
+    return read_own, sum_both, update
 
 
 def held_size(plan):
-    """Floats that a thread reads ahead: parameter and two slots of each weight it owns, at least one triple."""
+    """Floats that a thread reads ahead: parameter and two slots of each weight and of the sum that it owns."""
     rounds = -(-plan.tiles_per_block * TILE // plan.threads)
-    return 3 * (rounds if 0 < rounds <= MOST_HELD else 1)
+    return 3 * ((rounds if rounds <= MOST_HELD else 0) + 1)
+
+
+def _make_sums(plan):
+    """Device function (mem, partials, factors, block, thread): all sums of gradients that the block owns.
+
+    A thread asks for its partial sums before it begins with its tile, and adds them behind it: one wait for both.
+    """
+    chunk, groups, threads = plan.sums_per_block, plan.update_groups, plan.threads
+    scratch = plan.update_scratch + plan.tiles_per_block * TILE * plan.update_splits
+    turns = -(-plan.image_blocks // groups)
+    ask, tile_sums = _make_ask(plan), each(plan.tiles_per_block * plan.update_splits, threads, _sum_tiles(plan))
+    ahead = turns if chunk * groups <= threads and turns <= MOST_PARTS else 0
+    held = max(ahead, 1)
+
+    @device_function
+    def later(item, mem, partials, block):
+        value, part = ZERO, cuda.local.array(1, float32)
+        for i in range(turns):
+            ask(part, 0, item, i, partials, block)
+            value += part[0]
+        mem[scratch + item] = value
+
+    add_later = each(chunk * groups, threads, later)
+
+    @device_function
+    def sum_gradients(mem, partials, factors, block, thread):
+        parts = cuda.local.array(held, float32)
+        if thread < chunk * groups:
+            for i in range(ahead):
+                ask(parts, i, thread, i, partials, block)
+        tile_sums(thread, mem, factors, block)
+        if ahead == 0:
+            add_later(thread, mem, partials, block)
+        elif thread < chunk * groups:
+            value = ZERO
+            for i in range(ahead):
+                value += parts[i]
+            mem[scratch + thread] = value
+
+    return sum_gradients
+
+
+def _make_ask(plan):
+    """Device function (target, to, item, turn, partials, block): a partial sum of an owned sum, 0 behind the last."""
+    chunk, groups, exchange, image_blocks = plan.sums_per_block, plan.update_groups, plan.exchange, plan.image_blocks
+
+    @device_function
+    def ask(target, to, item, turn, partials, block):
+        e, other = block * chunk + remainder(item, chunk), quotient(item, chunk) + turn * groups
+        inside = e < exchange and other < image_blocks
+        part = partials[other * exchange + e if inside else 0]
+        target[to] = part if inside else ZERO
+
+    return ask
+
+
+def _sum_tiles(plan):
+    """Device function (item, mem, factors, block): a tile of 4 x 4 weights over every `splits`-th image."""
+    tiles, splits, batch, pitch, scratch = (
+        *(plan.tiles_per_block, plan.update_splits, plan.batch),
+        *(plan.factors, plan.update_scratch),
+    )
+    locate, all_tiles, turns, even = _make_locate(plan.dense), plan.tiles, -(-batch // splits), batch % splits == 0
+
+    @device_function
+    @unrolled
+    def add(item, mem, factors, block):
+        tile, split = remainder(item, tiles), quotient(item, tiles)
+        sums = registers(4, 4)
+        for i in unroll(4):
+            for j in unroll(4):
+                sums[i, j] = ZERO
+        if block * tiles + tile < all_tiles:
+            x, d, _, _, _ = locate(block * tiles + tile)
+            for turn in range(turns):
+                n = split + turn * splits
+                if even or n < batch:
+                    a, b = load4(factors, n * pitch + x), load4(factors, n * pitch + d)
+                    for i in unroll(4):
+                        for j in unroll(4):
+                            sums[i, j] += a[i] * b[j]
+        for i in unroll(4):
+            for j in unroll(4):
+                mem[scratch + (split * TILE + 4 * i + j) * tiles + tile] = sums[i, j]
+
+    return add
+
+
+def _make_weight_of(plan):
+    """Device function (u, block): cell of the parameter that entry `u` of the block's tiles stands for, or -1."""
+    tiles, all_tiles, locate = plan.tiles_per_block, plan.tiles, _make_locate(plan.dense)
+
+    @device_function
+    def weight_of(u, block):
+        tile, e, at = remainder(u, tiles), quotient(u, tiles), np.int64(-1)
+        if e < TILE and block * tiles + tile < all_tiles:
+            _, _, weight, width, rows = locate(block * tiles + tile)
+            if (e >> 2) < rows:
+                at = weight + (e >> 2) * width + (e & 3)
+        return at
+
+    return weight_of
+
+
+def _make_sum_at(plan):
+    """Device function (q, block): cell of owned sum `q` of the block, or -1, and its transposed copy or -1."""
+    chunk, exchange, place = plan.sums_per_block, plan.exchange, _make_place(plan.convolutions)
+
+    @device_function
+    def sum_at(q, block):
+        at, copy = np.int64(-1), np.int64(-1)
+        if q < chunk and block * chunk + q < exchange:
+            at, copy = place(block * chunk + q)
+        return at, copy
+
+    return sum_at
 
 
 def _make_locate(layers):
@@ -197,9 +286,8 @@ def _place_in(layer, rest):
         i = e - begin
         if i >= count:
             return np.int64(biases + i - count), np.int64(-1)
-        k, tap = quotient(i, per_filter), remainder(i, per_filter)
-        copy = transposed + i if copied else np.int64(-1)
-        return np.int64(weights + tap * filters + k), np.int64(copy)
+        copy = transposed + remainder(i, filters) * per_filter + quotient(i, filters) if copied else np.int64(-1)
+        return np.int64(weights + i), np.int64(copy)
 
     if rest is None:
         return here

@@ -19,12 +19,13 @@ from helpers.kernels.fused.items import each
 from helpers.kernels.fused.profile import make_lap, make_laps
 from helpers.kernels.fused.step import image_step
 from helpers.kernels.fused.update import held_size, make_update
-from helpers.kernels.intrinsics import load4, shared_floats, shared_ints, store4
+from helpers.kernels.intrinsics import load4, remainder, shared_floats, shared_ints, store4
 from helpers.kernels.state import STATUS, STEP
 
 STEPS, PER_EPOCH = 10, 11  # words of `state`: steps of the launch, steps of an epoch
 MEETING_LANES = 32
 ZERO = np.float32(0.0)
+ROTATION = 81  # quads of parameters between the places where neighbouring blocks begin to read
 MOST_QUADS = 4  # four parameters each, that a thread has on their way at once
 
 ARGUMENTS = (
@@ -221,7 +222,7 @@ def _make_parts(plan, profiled):
     ):
         """This block's images of a batch; the first of them is in shared memory already."""
         pixels = cuda.local.array(ahead, float32)
-        reload(mem, parameters, this_thread())
+        reload(mem, parameters, block, this_thread())
         for turn in range(rounds):
             n = turn * image_blocks + block
             if n < batch:
@@ -248,35 +249,45 @@ def _make_reload(plan):
     held = 4 * max(ahead, 1)
 
     @device_function
-    def copy_in_background(item, mem, parameters):
-        copy4(mem, copied + 4 * item, parameters, copied + 4 * item)
+    def rotated(item, count, block):
+        """Blocks begin at places far apart: they do not all ask the same part of L2 at once."""
+        item += remainder(block * ROTATION, count)
+        return item - count if item >= count else item
 
     @device_function
-    def copy(item, mem, parameters):
-        a, b, c, d = load4(parameters, copied + 4 * item)
-        store4(mem, copied + 4 * item, a, b, c, d)
+    def copy_in_background(item, mem, parameters, block):
+        at = copied + 4 * rotated(item, rest, block)
+        copy4(mem, at, parameters, at)
 
     @device_function
-    def copy_first(item, mem, parameters):
-        a, b, c, d = load4(parameters, 4 * item)
-        store4(mem, 4 * item, a, b, c, d)
+    def copy(item, mem, parameters, block):
+        at = copied + 4 * rotated(item, rest, block)
+        a, b, c, d = load4(parameters, at)
+        store4(mem, at, a, b, c, d)
+
+    @device_function
+    def copy_first(item, mem, parameters, block):
+        at = 4 * rotated(item, quads, block)
+        a, b, c, d = load4(parameters, at)
+        store4(mem, at, a, b, c, d)
 
     copy_rest = each(rest, threads, copy_in_background if plan.card.copies_asynchronously else copy)
     copy_all = each(quads, threads, copy_first)
 
     @device_function
-    def reload(mem, parameters, thread):
+    def reload(mem, parameters, block, thread):
         values = cuda.local.array(held, float32)
         for i in range(ahead):  # asked for before the rest, so that the convolutions need not wait for it
             if thread + i * threads < quads:
-                a, b, c, d = load4(parameters, 4 * (thread + i * threads))
+                a, b, c, d = load4(parameters, 4 * rotated(thread + i * threads, quads, block))
                 values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3] = a, b, c, d
-        if ahead == 0:
-            copy_all(thread, mem, parameters)
-        copy_rest(thread, mem, parameters)
+        if ahead == 0 and quads > 0:
+            copy_all(thread, mem, parameters, block)
+        if rest > 0:
+            copy_rest(thread, mem, parameters, block)
         for i in range(ahead):
             if thread + i * threads < quads:
-                at = 4 * (thread + i * threads)
+                at = 4 * rotated(thread + i * threads, quads, block)
                 store4(mem, at, values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3])
 
     return reload

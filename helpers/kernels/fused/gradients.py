@@ -8,11 +8,13 @@ the forward pass shares out its work.
 import numpy as np
 
 from helpers.device import device_function
-from helpers.kernels.fused.convolution import CODE_SHIFT, CORNER
+from helpers.kernels.fused.convolution import CODE_SHIFT, CORNER, width
 from helpers.kernels.fused.items import chunk_of, each
-from helpers.kernels.intrinsics import quotient, remainder
+from helpers.kernels.fused.vectors import vector_loader, vector_storer
+from helpers.kernels.intrinsics import narrow, quotient, remainder
 from helpers.unroll import registers, tile_of, unroll, unrolled
 
+MOST_CHANNELS = 2  # neighbouring channels that a thread takes: more leave too few threads with work
 ZERO = np.float32(0.0)
 
 
@@ -66,8 +68,8 @@ def weight_gradient(plan, threads):
                 cell = group * share + i * at_once + u
                 inside = even or cell < cells
                 cell = cell if inside else cells - 1
-                d = mem[gradient + cell * filters + k] if inside else ZERO
-                begin = at + corner_of(ints, cell, k)
+                d = mem[narrow(gradient + cell * filters + k)] if inside else ZERO
+                begin = narrow(at + corner_of(ints, cell, k))
                 for s in unroll(columns):
                     sums[s] += d * mem[begin + s * column]
                 sums[columns] += d
@@ -155,69 +157,92 @@ def make_gate(plan):
 def _from_patches(plan, threads):
     """Each cell's winners scatter into a patch of the cell's own; then each input cell collects from its patches.
 
-    A thread has one column of a patch, for one channel, in registers.
+    A thread has one column of a patch, for a few neighbouring channels, in registers.
     """
     (rows, columns), (stride_h, stride_w), (window_h, window_w) = plan.kernel, plan.stride, plan.window
     (patch_h, patch_w), channels, filters = plan.patch, plan.channels, plan.filters
     gradient, corners, transposed, scratch = plan.gradient, plan.corners, plan.transposed, plan.gradient_scratch
     tap_row, per_filter, at_once = columns * channels, rows * columns * channels, chunk_of(filters)
-    cell_patch, patch_row = patch_h * patch_w * channels, patch_w * channels
+    cell_patch, patch_row, wide = patch_h * patch_w * channels, patch_w * channels, channels_at_once(plan)
+    load, store, bundles = vector_loader(wide), vector_storer(wide), channels // wide
 
     @device_function
     @unrolled
     def scatter(item, mem, ints):
-        c, rest = remainder(item, channels), quotient(item, channels)
+        c, rest = wide * remainder(item, bundles), quotient(item, bundles)
         i, cell = remainder(rest, patch_w), quotient(rest, patch_w)
-        sums = registers(patch_h)
+        sums = registers(patch_h, wide)
         for j in unroll(patch_h):
-            sums[j] = ZERO
+            for b in unroll(wide):
+                sums[j, b] = ZERO
+        at_d, at_corner = narrow(gradient + cell * filters), narrow(corners + cell * filters)
+        base = transposed + c
         for turn in range(filters // at_once):
             for u in unroll(at_once):
                 k = turn * at_once + u
-                d = mem[gradient + cell * filters + k]
-                winner = ints[corners + cell * filters + k] >> CODE_SHIFT
+                d, winner = mem[at_d + k], ints[at_corner + k] >> CODE_SHIFT
                 wy, wx = quotient(winner, window_w), remainder(winner, window_w)
                 s = i - wx * stride_w
                 inside = s >= 0 and s < columns
                 d = d if inside else ZERO
-                at = transposed + k * per_filter + (s if inside else 0) * channels + c
-                for v in unroll(window_h):
-                    share = d if wy == v else ZERO
-                    for r in unroll(rows):
-                        sums[v * stride_h + r] += share * mem[at + r * tap_row]
-        at = scratch + cell * cell_patch + i * channels + c
+                at = narrow(base + k * per_filter + (s if inside else 0) * channels)
+                for r in unroll(rows):
+                    w = load(mem, at + r * tap_row)
+                    for v in unroll(window_h):
+                        share = d if wy == v else ZERO
+                        for b in unroll(wide):
+                            sums[v * stride_h + r, b] += share * w[b]
+        at = narrow(scratch + cell * cell_patch + i * channels + c)
         for j in unroll(patch_h):
-            mem[at + j * patch_row] = sums[j]
+            row = registers(wide)
+            for b in unroll(wide):
+                row[b] = sums[j, b]
+            store(mem, at + j * patch_row, row)
 
-    items = plan.cell_count * patch_row
+    items = plan.cell_count * patch_w * bundles
     return [each(items, threads, scatter), _collected(plan, threads)]
 
 
+def channels_at_once(plan):
+    """Neighbouring channels that a thread takes: 4 or 2 where they divide evenly and begin at a multiple, else 1."""
+    return min(width(plan.channels, plan.transposed, plan.gradient_scratch, plan.input_gradient), MOST_CHANNELS)
+
+
 def _collected(plan, threads):
-    """The second half: an input cell a thread."""
+    """The second half: an input cell a thread, a few neighbouring channels of it."""
     (stride_h, stride_w), (window_h, window_w), (high, wide) = plan.stride, plan.window, plan.cells
-    (patch_h, patch_w), channels, scratch, target = plan.patch, plan.channels, plan.gradient_scratch, plan.input_gradient
-    (height, width, _), (pad_h, pad_w), gate = plan.x.shape, plan.padding, make_gate(plan)
-    down, right, cell_patch = window_h * stride_h, window_w * stride_w, patch_h * patch_w * channels
-    above, before = -(-patch_h // down), -(-patch_w // right)
+    (patch_h, patch_w), channels, (pad_h, pad_w) = plan.patch, plan.channels, plan.padding
+    (height, width, _), scratch, target = plan.x.shape, plan.gradient_scratch, plan.input_gradient
+    down, right, cell_patch, gate = window_h * stride_h, window_w * stride_w, patch_h * patch_w * channels, make_gate(plan)
+    above, before, vector = -(-patch_h // down), -(-patch_w // right), channels_at_once(plan)
+    whole_h, whole_w, bundles = patch_h % down == 0, patch_w % right == 0, channels // vector
+    load, store = vector_loader(vector), vector_storer(vector)
 
     @device_function
+    @unrolled
     def collect(item, mem, ints):
-        c, rest = remainder(item, channels), quotient(item, channels)
+        c, rest = vector * remainder(item, bundles), quotient(item, bundles)
         x, y = remainder(rest, width), quotient(rest, width)
         last_y, last_x = quotient(y + pad_h, down), quotient(x + pad_w, right)
-        value = ZERO
-        for a in range(above):
-            for b in range(before):
-                cy, cx = last_y - a, last_x - b
-                j, i = y + pad_h - cy * down, x + pad_w - cx * right
-                inside = cy >= 0 and cy < high and cx >= 0 and cx < wide and j < patch_h and i < patch_w
-                at = scratch + (cy * wide + cx) * cell_patch + (j * patch_w + i) * channels + c
-                part = mem[at if inside else scratch]  # no branch: the reads run ahead
-                value += part if inside else ZERO
-        mem[target + item] = gate(mem, value, y, x, c)
+        first_j, first_i = remainder(y + pad_h, down), remainder(x + pad_w, right)
+        at = scratch + (last_y * wide + last_x) * cell_patch + (first_j * patch_w + first_i) * channels + c
+        value = registers(vector)
+        for b in unroll(vector):
+            value[b] = ZERO
+        for a in unroll(above):
+            fits_h = last_y >= a and last_y - a < high and (whole_h or first_j + a * down < patch_h)
+            for b in unroll(before):
+                fits_w = last_x >= b and last_x - b < wide and (whole_w or first_i + b * right < patch_w)
+                inside = fits_h and fits_w
+                step = (a * down * patch_w + b * right) * channels - (a * wide + b) * cell_patch
+                part = load(mem, narrow(at + step if inside else scratch))  # no branch: the reads run ahead
+                for n in unroll(vector):
+                    value[n] += part[n] if inside else ZERO
+        for n in unroll(vector):
+            value[n] = gate(mem, value[n], y, x, c + n)
+        store(mem, narrow(target + item * vector), value)
 
-    return each(height * width * channels, threads, collect)
+    return each(height * width * bundles, threads, collect)
 
 
 def _gathered(plan, threads):

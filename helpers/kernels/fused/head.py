@@ -3,11 +3,10 @@
 import math
 
 import numpy as np
-from numba import float32
 
 from helpers.device import cuda, device_function
 
-FEW_CLASSES = 32  # logits that a thread keeps in registers
+WARP = 32
 ZERO, ONE, INFINITY = np.float32(0.0), np.float32(1.0), np.float32(np.inf)
 
 
@@ -21,30 +20,32 @@ def softmax_cross_entropy(plan):
     """
     last = plan.stages[-1]
     logits, gradient, classes, padded = last.y.offset, last.gradient, last.outputs, last.pitch_used
-    few = classes <= FEW_CLASSES
-    held = classes if few else 1
     label, trouble, per_sample = plan.label, plan.trouble, np.float32(1.0 / plan.batch)
+    one_warp = padded <= WARP
+    lanes = WARP if one_warp else padded
 
     @device_function
     def head(mem, ints, losses, hits, at, thread):
-        if thread < padded:
-            right, best, total = np.int64(ints[label]), 0, ZERO
-            x = cuda.local.array(held, float32)
-            for c in range(held):
-                x[c] = mem[logits + c]
-            highest = x[0]
+        if thread < lanes:
+            right, highest, best, total = np.int64(ints[label]), mem[logits], 0, ZERO
             for c in range(1, classes):
-                value = x[c] if few else mem[logits + c]
+                value = mem[logits + c]
                 if value > highest:
                     highest, best = value, c
-            for c in range(classes):
-                value = x[c] if few else mem[logits + c]
-                total += np.float32(math.exp(value - highest))
-            if thread < classes:
-                share = np.float32(math.exp(mem[logits + thread] - highest)) / total
-                mem[gradient + thread] = (share - (ONE if thread == right else ZERO)) * per_sample
+            own = np.float32(math.exp(mem[logits + min(thread, classes - 1)] - highest))
+            if one_warp:  # each lane has one exponential
+                if thread < classes:
+                    mem[gradient + thread] = own
+                cuda.syncwarp()
+                for c in range(classes):
+                    total += mem[gradient + c]
+                cuda.syncwarp()
             else:
-                mem[gradient + thread] = ZERO
+                for c in range(classes):
+                    total += np.float32(math.exp(mem[logits + c] - highest))
+            d = (own / total - (ONE if thread == right else ZERO)) * per_sample
+            if thread < padded:
+                mem[gradient + thread] = d if thread < classes else ZERO
             if thread == 0:
                 loss = np.float32(math.log(total)) - (mem[logits + right] - highest)
                 losses[at], hits[at] = loss, np.int32(1 if best == right else 0)

@@ -4,9 +4,8 @@ Must not learn about layers.
 """
 
 import numpy as np
-from numba import float32
 
-from helpers.device import cuda, device_function
+from helpers.device import device_function
 from helpers.kernels.intrinsics import quotient, remainder
 from helpers.kernels.order import sample_index
 from helpers.kernels.state import EPOCH, SAMPLES, SEED

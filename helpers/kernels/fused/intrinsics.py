@@ -14,6 +14,11 @@ def _load2(array, index):
     return array[index], array[index + 1]
 
 
+def _store2(array, index, a, b):
+    """Write two neighbouring float32 of `array` from the even `index` on; one 64-bit store."""
+    array[index], array[index + 1] = a, b
+
+
 def _copy4(target, index, source, begin):
     """Start to copy four neighbouring float32, both 16-byte aligned, from global to shared memory (sm_80 and up)."""
     for i in range(4):
@@ -45,8 +50,8 @@ def _clock():
 
 
 if SIMULATOR:
-    load2, copy4, wait_for_copies, publish, observe, this_thread, clock = (
-        device_function(f) for f in (_load2, _copy4, _wait_for_copies, _publish, _observe, _this_thread, _clock)
+    load2, store2, copy4, wait_for_copies, publish, observe, this_thread, clock = (
+        device_function(f) for f in (_load2, _store2, _copy4, _wait_for_copies, _publish, _observe, _this_thread, _clock)
     )
 else:
     from llvmlite import ir
@@ -81,6 +86,20 @@ else:
             pair = builder.bitcast(address, ir.VectorType(ir.FloatType(), 2).as_pointer())
             vector = builder.load(pair, align=8)
             return cgutils.pack_array(builder, [builder.extract_element(vector, ir.Constant(INT, i)) for i in (0, 1)])
+
+        return signature, codegen
+
+    @intrinsic
+    def store2(typingctx, array, index, a, b):
+        signature = types.void(array, index, types.float32, types.float32)
+
+        def codegen(context, builder, sig, args):
+            address = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            vector = ir.Constant(ir.VectorType(ir.FloatType(), 2), ir.Undefined)
+            for i, value in enumerate(args[2:]):
+                vector = builder.insert_element(vector, value, ir.Constant(INT, i))
+            builder.store(vector, builder.bitcast(address, vector.type.as_pointer()), align=8)
+            return context.get_dummy_value()
 
         return signature, codegen
 
@@ -149,7 +168,7 @@ else:
         return types.int32(), codegen
 
     for _function, _twin in (
-        (load2, _load2), (copy4, _copy4), (wait_for_copies, _wait_for_copies),
+        (load2, _load2), (store2, _store2), (copy4, _copy4), (wait_for_copies, _wait_for_copies),
         (publish, _publish), (observe, _observe), (this_thread, _this_thread), (clock, _clock),
     ):  # fmt: skip
         _function.py_func = _twin

@@ -150,9 +150,9 @@ class DensePlan:
         return -(-self.outputs // 4) * 4
 
     @property
-    def tiles(self):
-        """Tiles of 4 x 4 weights, biases among them."""
-        return -(-(self.inputs + 1) // 4) * self.quads
+    def row_tiles(self):
+        """Groups of four neighbouring rows of weights, the biases among them."""
+        return -(-(self.inputs + 1) // 4)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Plan:
     parameter_cells: int
     exchange: int
     factors: int
-    tiles: int
+    rectangle: tuple[int, int]
     update_splits: int
     update_groups: int
     update_scratch: int
@@ -227,7 +227,8 @@ class Plan:
 
     @property
     def tiles_per_block(self):
-        return -(-self.tiles // self.blocks)
+        """Tiles of 4 x 4 dense weights that a block owns: a rectangle of one layer's."""
+        return self.rectangle[0] * self.rectangle[1]
 
     @property
     def sums_per_block(self):

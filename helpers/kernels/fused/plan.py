@@ -11,7 +11,7 @@ from math import prod
 from helpers.geometry import ConvGeometry
 from helpers.kernels.fused.places import Card, ConvPlan, DensePlan, DoesNotFit, Plan, PoolPlan, ReluPlan, View
 from helpers.kernels.fused.profile import MOST_PHASES
-from helpers.kernels.fused.sharing import share_convolution, share_dense, share_update
+from helpers.kernels.fused.sharing import share_convolution, share_dense, share_tiles, share_update
 from helpers.lowering import fuse_pool, fuse_relu, lower
 
 THREADS = 512
@@ -118,7 +118,7 @@ class _Placing:
             *(self.program.network, self.batch, self.card, self.threads, self.card.multiprocessors),
             *(-(-self.batch // rounds), rounds, tuple(stages), views["input"], label, trouble, laps, activations),
             *(self.copied, self.resident_cells, self.parameter_cells, exchange, self.factors),
-            tiles=sum(stage.tiles for stage in stages if isinstance(stage, DensePlan)),
+            rectangle=share_tiles([s for s in stages if isinstance(s, DensePlan)], self.card.multiprocessors),
             update_splits=1, update_groups=1, update_scratch=work, cells=0,
         )  # fmt: skip
         splits, groups, cells = share_update(plan, self.limit)

@@ -58,6 +58,24 @@ def _fewest_steps(terms, most):
     return -(-terms // -(-terms // parts))  # no empty part
 
 
+def share_tiles(layers, blocks):
+    """Rows and columns of the smallest rectangle of tiles, such that `blocks` of them cover every layer's weights.
+
+    The squarer it is, the fewer factors a block reads.
+    """
+    most_rows, most_columns = max(layer.row_tiles for layer in layers), max(layer.quads for layer in layers)
+    best = None
+    for rows in range(1, most_rows + 1):
+        for columns in range(1, most_columns + 1):
+            size = rows * columns, rows + columns
+            if best is None or size < best[0]:
+                if sum(-(-layer.row_tiles // rows) * -(-layer.quads // columns) for layer in layers) <= blocks:
+                    best = size, (rows, columns)
+    if best is None:
+        raise ValueError(f"{len(layers)} dense layers need a block each; the card has {blocks} multiprocessors")
+    return best[1]
+
+
 def share_update(plan, limit):
     """Splits of a tile's sum over the batch, groups of a partial sum's blocks, and the cells of scratch of both."""
     tiles, chunk = plan.tiles_per_block, plan.sums_per_block

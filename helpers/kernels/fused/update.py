@@ -6,13 +6,14 @@ factors or partial sums came about.
 """
 
 import math
+from itertools import accumulate
 
 import numpy as np
 from numba import float32
 
 from helpers.device import cuda, device_function
 from helpers.kernels.fused.items import each
-from helpers.kernels.intrinsics import load4, quotient, remainder
+from helpers.kernels.intrinsics import load4, narrow, quotient, remainder
 from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
@@ -169,11 +170,9 @@ def _make_ask(plan):
 
 def _sum_tiles(plan):
     """Device function (item, mem, factors, block): a tile of 4 x 4 weights over every `splits`-th image."""
-    tiles, splits, batch, pitch, scratch = (
-        *(plan.tiles_per_block, plan.update_splits, plan.batch),
-        *(plan.factors, plan.update_scratch),
-    )
-    locate, all_tiles, turns, even = _make_locate(plan.dense), plan.tiles, -(-batch // splits), batch % splits == 0
+    tiles, splits, batch, pitch = plan.tiles_per_block, plan.update_splits, plan.batch, plan.factors
+    scratch, columns, locate = plan.update_scratch, plan.rectangle[1], _make_locate(plan)
+    turns, even = -(-batch // splits), batch % splits == 0
 
     @device_function
     @unrolled
@@ -183,8 +182,10 @@ def _sum_tiles(plan):
         for i in unroll(4):
             for j in unroll(4):
                 sums[i, j] = ZERO
-        if block * tiles + tile < all_tiles:
-            x, d, _, _, _ = locate(block * tiles + tile)
+        x, d, _, _, rows, width = locate(block)
+        down, right = 4 * quotient(tile, columns), 4 * remainder(tile, columns)
+        if down < rows and right < width:
+            x, d = x + down, d + right
             for turn in range(turns):
                 n = split + turn * splits
                 if even or n < batch:
@@ -194,23 +195,23 @@ def _sum_tiles(plan):
                             sums[i, j] += a[i] * b[j]
         for i in unroll(4):
             for j in unroll(4):
-                mem[scratch + (split * TILE + 4 * i + j) * tiles + tile] = sums[i, j]
+                mem[narrow(scratch + (split * TILE + 4 * i + j) * tiles + tile)] = sums[i, j]
 
     return add
 
 
 def _make_weight_of(plan):
     """Device function (u, block): cell of the parameter that entry `u` of the block's tiles stands for, or -1."""
-    tiles, all_tiles, locate = plan.tiles_per_block, plan.tiles, _make_locate(plan.dense)
+    tiles, columns, locate = plan.tiles_per_block, plan.rectangle[1], _make_locate(plan)
 
     @device_function
     def weight_of(u, block):
-        tile, e, at = remainder(u, tiles), quotient(u, tiles), np.int64(-1)
-        if e < TILE and block * tiles + tile < all_tiles:
-            _, _, weight, width, rows = locate(block * tiles + tile)
-            if (e >> 2) < rows:
-                at = weight + (e >> 2) * width + (e & 3)
-        return at
+        tile, e = remainder(u, tiles), quotient(u, tiles)
+        _, _, weight, pitch, rows, width = locate(block)
+        row = 4 * quotient(tile, columns) + (e >> 2)
+        column = 4 * remainder(tile, columns) + (e & 3)
+        inside = e < TILE and row < rows and column < width
+        return weight + row * pitch + column if inside else np.int64(-1)
 
     return weight_of
 
@@ -229,33 +230,35 @@ def _make_sum_at(plan):
     return sum_at
 
 
-def _make_locate(layers):
-    """Device function tile -> (x factors, gradient factors, first weight, pitch, rows below): a chain over layers."""
-    begins = [sum(layer.tiles for layer in layers[:i]) for i in range(len(layers))]
-    chain = None
-    for layer, begin in zip(reversed(layers), reversed(begins)):
-        chain = _locate_in(layer, begin, chain)
+def _make_locate(plan):
+    """Device function block -> where its rectangle of dense weights begins: a chain over the layers.
+
+    The answer is (first of the inputs' factors, first of the gradients' factors, first weight, pitch, rows and columns
+    of weights from there to the layer's end), the last two at most 0 for a block without a rectangle.
+    """
+    rows, columns = plan.rectangle
+    counts = [-(-layer.row_tiles // rows) * -(-layer.quads // columns) for layer in plan.dense]
+
+    @device_function
+    def chain(block):
+        return np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+
+    for layer, end in reversed(list(zip(plan.dense, accumulate(counts)))):
+        chain = _locate_in(layer, plan.rectangle, end - counts[plan.dense.index(layer)], end, chain)
     return chain
 
 
-def _locate_in(layer, begin, rest):
-    x, d, weights, pitch, quads, rows = (
-        *(layer.x_factors, layer.d_factors, layer.weights),
-        *(layer.pitch, layer.quads, layer.inputs + 1),
-    )
-    end = begin + layer.tiles
+def _locate_in(layer, rectangle, begin, end, rest):
+    x, d, weights, pitch, width = layer.x_factors, layer.d_factors, layer.weights, layer.pitch, layer.pitch_used
+    down, right, rows = 4 * rectangle[0], 4 * rectangle[1], layer.inputs + 1
+    across = -(-layer.quads // rectangle[1])
 
     @device_function
-    def here(tile):
-        i, j = 4 * quotient(tile - begin, quads), 4 * remainder(tile - begin, quads)
-        return x + i, d + j, weights + i * pitch + j, np.int64(pitch), rows - i
-
-    if rest is None:
-        return here
-
-    @device_function
-    def locate(tile):
-        return here(tile) if tile < end else rest(tile)
+    def locate(block):
+        if block < end:
+            i, j = down * quotient(block - begin, across), right * remainder(block - begin, across)
+            return x + i, d + j, weights + i * pitch + j, np.int64(pitch), rows - i, width - j
+        return rest(block)
 
     return locate
 

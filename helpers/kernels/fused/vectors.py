@@ -1,0 +1,33 @@
+"""Two or four neighbouring floats of shared memory at a time, by one access. The first index is a multiple of them."""
+
+from helpers.device import device_function
+from helpers.kernels.fused.intrinsics import load2, store2
+from helpers.kernels.intrinsics import load4, store4
+
+
+def vector_loader(n):
+    """Device function (array, index) -> n floats, n one of 1, 2, 4."""
+
+    @device_function
+    def one(array, index):
+        return (array[index],)
+
+    return {4: load4, 2: load2, 1: one}[n]
+
+
+def vector_storer(n):
+    """Device function (array, index, values): n floats, n one of 1, 2, 4."""
+
+    @device_function
+    def four(array, index, values):
+        store4(array, index, values[0], values[1], values[2], values[3])
+
+    @device_function
+    def two(array, index, values):
+        store2(array, index, values[0], values[1])
+
+    @device_function
+    def one(array, index, values):
+        array[index] = values[0]
+
+    return {4: four, 2: two, 1: one}[n]

@@ -8,25 +8,24 @@ the card the meetings keep the order. Must not learn how a stage computes.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import float32
+from numba import float32, int64
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
 from helpers.kernels.fused.barrier import PATIENCE, make_meeting
 from helpers.kernels.fused.image import fetch_image, make_order, make_sample_of, pixels_ahead
-from helpers.kernels.fused.intrinsics import copy4, this_thread
+from helpers.kernels.fused.intrinsics import this_thread
 from helpers.kernels.fused.items import each
+from helpers.kernels.fused.parameters import make_prepare, make_reload
 from helpers.kernels.fused.profile import make_lap, make_laps
 from helpers.kernels.fused.step import image_step
-from helpers.kernels.fused.update import held_size, make_update
-from helpers.kernels.intrinsics import load4, remainder, shared_floats, shared_ints, store4
+from helpers.kernels.fused.update import held_sizes, make_update
+from helpers.kernels.intrinsics import shared_floats, shared_ints
 from helpers.kernels.state import STATUS, STEP
 
 STEPS, PER_EPOCH = 10, 11  # words of `state`: steps of the launch, steps of an epoch
 MEETING_LANES = 32
 ZERO = np.float32(0.0)
-ROTATION = 81  # quads of parameters between the places where neighbouring blocks begin to read
-MOST_QUADS = 4  # four parameters each, that a thread has on their way at once
 
 ARGUMENTS = (
     ("parameters", "float32"),  # in the engine's own layout (plan.parameter_cells)
@@ -72,7 +71,7 @@ def epoch_kernel(plan, optimizer, profiled=False):
     read_own, sum_gradients, update = make_update(plan, optimizer)
     arrive, meet = make_meeting(blocks, threads)
     (ask, put), sample_of, report = fetch_image(plan), make_sample_of(plan), _make_report(plan)
-    held_cells, ahead, trouble = held_size(plan), pixels_ahead(plan), plan.trouble
+    (held_cells, held_places), ahead, trouble = held_sizes(plan), pixels_ahead(plan), plan.trouble
     start_laps, write_laps = make_laps(plan, profiled)
     count = len(names)
     names = [*names, "publish", "wait for the images", "sum gradients", "update", "wait for the update"]
@@ -84,7 +83,8 @@ def epoch_kernel(plan, optimizer, profiled=False):
         hits, flags, state, cycles,
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
-        mem, ints, held = shared_floats(0), shared_ints(0), cuda.local.array(held_cells, float32)
+        mem, ints = shared_floats(0), shared_ints(0)
+        held, places = cuda.local.array(held_cells, float32), cuda.local.array(held_places, int64)
         steps, number, done, patience = np.int64(state[STEPS]), np.int32(0), np.int64(0), state[PATIENCE]
         pixels, upcoming = cuda.local.array(ahead, float32), np.int64(0)
         start_block(mem, ints, order, state, block, thread)
@@ -104,7 +104,7 @@ def epoch_kernel(plan, optimizer, profiled=False):
             arrive(flags, block, thread, number, ints[trouble])
             # what does not depend on other blocks is asked for before the wait
             ask(pixels, images, upcoming, thread)
-            read_own(parameters, slots, held, block, thread)
+            read_own(parameters, slots, held, places, block, thread)
             scale_now, correction = rates[2 * step], rates[2 * step + 1]
             lap_arrival(ints, thread)
             if meet(flags, state, thread, number, patience):
@@ -118,7 +118,7 @@ def epoch_kernel(plan, optimizer, profiled=False):
             cuda.syncthreads()
             lap_sums(ints, thread)
             thread = this_thread()
-            update(mem, parameters, slots, scale_now, correction, held, block, thread)
+            update(mem, parameters, slots, scale_now, correction, held, places, block, thread)
             number, thread = number + np.int32(1), this_thread()
             arrive(flags, block, thread, number, 0)
             lap_update(ints, thread)
@@ -142,7 +142,7 @@ def phase_kernels(plan, optimizer):
     start_block, train_images, _ = _make_parts(plan, False)
     read_own, sum_gradients, update = make_update(plan, optimizer)
     (ask, put), sample_of, report = fetch_image(plan), make_sample_of(plan), _make_report(plan)
-    held_cells, ahead, trouble = held_size(plan), pixels_ahead(plan), plan.trouble
+    (held_cells, held_places), ahead, trouble = held_sizes(plan), pixels_ahead(plan), plan.trouble
     image_blocks = plan.image_blocks
 
     def images_body(
@@ -171,11 +171,12 @@ def phase_kernels(plan, optimizer):
         hits, flags, state, cycles,
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
-        mem, held, step = shared_floats(0), cuda.local.array(held_cells, float32), np.int64(state[STEP])
-        read_own(parameters, slots, held, block, thread)
+        mem, step = shared_floats(0), np.int64(state[STEP])
+        held, places = cuda.local.array(held_cells, float32), cuda.local.array(held_places, int64)
+        read_own(parameters, slots, held, places, block, thread)
         sum_gradients(mem, partials, factors, block, thread)
         cuda.syncthreads()
-        update(mem, parameters, slots, rates[2 * step], rates[2 * step + 1], held, block, thread)
+        update(mem, parameters, slots, rates[2 * step], rates[2 * step + 1], held, places, block, thread)
 
     def report_body(
         parameters, slots, partials, factors, images, labels, scale, rates, order, sample_losses, sample_hits, losses,
@@ -197,9 +198,9 @@ def _make_parts(plan, profiled):
     threads, (first_cell, cells), trouble = plan.threads, plan.activations, plan.trouble
     order_samples, image_blocks, rounds, batch = make_order(plan), plan.image_blocks, plan.rounds, plan.batch
     step_once, names = image_step(plan, profiled)
-    (ask, put), sample_of, reload, ahead = fetch_image(plan), make_sample_of(plan), _make_reload(plan), pixels_ahead(plan)
+    (ask, put), sample_of, reload, ahead = fetch_image(plan), make_sample_of(plan), make_reload(plan), pixels_ahead(plan)
     factors_of, exchange = plan.factors, plan.exchange
-    lap_load = make_lap(plan, len(names), profiled)
+    lap_load, prepare = make_lap(plan, len(names), profiled), make_prepare(plan)
 
     @device_function
     def put_zero(item, mem):
@@ -215,6 +216,7 @@ def _make_parts(plan, profiled):
         cuda.syncthreads()
         if thread == 0:
             ints[trouble] = 0
+            prepare(ints)
 
     @device_function
     def train_images(
@@ -222,7 +224,7 @@ def _make_parts(plan, profiled):
     ):
         """This block's images of a batch; the first of them is in shared memory already."""
         pixels = cuda.local.array(ahead, float32)
-        reload(mem, parameters, block, this_thread())
+        reload(mem, ints, parameters, step, this_thread())
         for turn in range(rounds):
             n = turn * image_blocks + block
             if n < batch:
@@ -238,59 +240,6 @@ def _make_parts(plan, profiled):
                 )
 
     return start_block, train_images, [*names, "load"]
-
-
-def _make_reload(plan):
-    """Device function: parameters into shared memory; the dense ones arrive while the convolutions compute."""
-    copied, resident, threads = plan.copied, plan.resident, plan.threads
-    quads, rest = copied // 4, (resident - copied) // 4
-    turns = -(-quads // threads)
-    ahead = turns if turns <= MOST_QUADS else 0
-    held = 4 * max(ahead, 1)
-
-    @device_function
-    def rotated(item, count, block):
-        """Blocks begin at places far apart: they do not all ask the same part of L2 at once."""
-        item += remainder(block * ROTATION, count)
-        return item - count if item >= count else item
-
-    @device_function
-    def copy_in_background(item, mem, parameters, block):
-        at = copied + 4 * rotated(item, rest, block)
-        copy4(mem, at, parameters, at)
-
-    @device_function
-    def copy(item, mem, parameters, block):
-        at = copied + 4 * rotated(item, rest, block)
-        a, b, c, d = load4(parameters, at)
-        store4(mem, at, a, b, c, d)
-
-    @device_function
-    def copy_first(item, mem, parameters, block):
-        at = 4 * rotated(item, quads, block)
-        a, b, c, d = load4(parameters, at)
-        store4(mem, at, a, b, c, d)
-
-    copy_rest = each(rest, threads, copy_in_background if plan.card.copies_asynchronously else copy)
-    copy_all = each(quads, threads, copy_first)
-
-    @device_function
-    def reload(mem, parameters, block, thread):
-        values = cuda.local.array(held, float32)
-        for i in range(ahead):  # asked for before the rest, so that the convolutions need not wait for it
-            if thread + i * threads < quads:
-                a, b, c, d = load4(parameters, 4 * rotated(thread + i * threads, quads, block))
-                values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3] = a, b, c, d
-        if ahead == 0 and quads > 0:
-            copy_all(thread, mem, parameters, block)
-        if rest > 0:
-            copy_rest(thread, mem, parameters, block)
-        for i in range(ahead):
-            if thread + i * threads < quads:
-                at = 4 * rotated(thread + i * threads, quads, block)
-                store4(mem, at, values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3])
-
-    return reload
 
 
 def _make_report(plan):

@@ -29,6 +29,22 @@ def _wait_for_copies():
     """Wait until every copy that this thread started has arrived."""
 
 
+def _prepare_arrival(words, index):
+    """Make the two int32 from `index` on, 8-byte aligned shared memory, ready to count arriving bytes (sm_90 and up)."""
+    words[index], words[index + 1] = 0, 0
+
+
+def _start_bulk_copy(target, index, source, begin, count, words, arrival):
+    """Start to copy `count` float32, a multiple of 4, from global to shared memory as one transfer; one thread calls."""
+    for i in range(count):
+        target[index + i] = source[begin + i]
+
+
+def _has_arrived(words, arrival, parity):
+    """1 when the bulk copy of this turn is complete; turns alternate in `parity`."""
+    return 1
+
+
 def _publish(words, index, value):
     """Write an int32 after everything that this thread has seen written: whoever observes it sees that as well."""
     words[index] = value
@@ -50,9 +66,10 @@ def _clock():
 
 
 if SIMULATOR:
-    load2, store2, copy4, wait_for_copies, publish, observe, this_thread, clock = (
-        device_function(f) for f in (_load2, _store2, _copy4, _wait_for_copies, _publish, _observe, _this_thread, _clock)
-    )
+    load2, store2, copy4, wait_for_copies = (device_function(f) for f in (_load2, _store2, _copy4, _wait_for_copies))
+    prepare_arrival, start_bulk_copy = device_function(_prepare_arrival), device_function(_start_bulk_copy)
+    has_arrived, publish, observe = device_function(_has_arrived), device_function(_publish), device_function(_observe)
+    this_thread, clock = device_function(_this_thread), device_function(_clock)
 else:
     from llvmlite import ir
 
@@ -128,6 +145,56 @@ else:
 
         return types.void(), codegen
 
+    SHARED = ".reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $0; cvt.u32.u64 s, a;"
+
+    @intrinsic
+    def prepare_arrival(typingctx, words, index):
+        signature = types.void(words, index)
+
+        def codegen(context, builder, sig, args):
+            address = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            text = f"{{ {SHARED} mbarrier.init.shared.b64 [s], 1; fence.proxy.async; }}"
+            _assembly(builder, ir.VoidType(), [builder.ptrtoint(address, LONG)], text, "l,~{memory}")
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    @intrinsic
+    def start_bulk_copy(typingctx, target, index, source, begin, count, words, arrival):
+        signature = types.void(target, index, source, begin, count, words, arrival)
+
+        def codegen(context, builder, sig, args):
+            into = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            out = _address(context, builder, sig.args[2], args[2], args[3], sig.args[3])
+            size = builder.shl(context.cast(builder, args[4], sig.args[4], types.int32), ir.Constant(INT, 2))
+            word = _address(context, builder, sig.args[5], args[5], args[6], sig.args[6])
+            # what other threads did with this memory, by ordinary loads and stores, comes before the transfer
+            text = (
+                f"{{ {SHARED} .reg .u64 b; .reg .u32 m; cvta.to.shared.u64 b, $3; cvt.u32.u64 m, b; "
+                "fence.proxy.async; mbarrier.arrive.expect_tx.shared.b64 _, [m], $2; "
+                "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [s], [$1], $2, [m]; }"
+            )
+            operands = [builder.ptrtoint(into, LONG), builder.ptrtoint(out, LONG), size, builder.ptrtoint(word, LONG)]
+            _assembly(builder, ir.VoidType(), operands, text, "l,l,r,l,~{memory}")
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    @intrinsic
+    def has_arrived(typingctx, words, arrival, parity):
+        signature = types.int32(words, arrival, parity)
+
+        def codegen(context, builder, sig, args):
+            word = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            parity = context.cast(builder, args[2], sig.args[2], types.int32)
+            text = (
+                "{ .reg .u64 a; .reg .u32 s; .reg .pred p; cvta.to.shared.u64 a, $1; cvt.u32.u64 s, a; "
+                "mbarrier.try_wait.parity.shared::cta.b64 p, [s], $2; selp.u32 $0, 1, 0, p; }"
+            )
+            return _assembly(builder, INT, [builder.ptrtoint(word, LONG), parity], text, "=r,l,r,~{memory}")
+
+        return signature, codegen
+
     @intrinsic
     def publish(typingctx, words, index, value):
         signature = types.void(words, index, value)
@@ -169,6 +236,7 @@ else:
 
     for _function, _twin in (
         (load2, _load2), (store2, _store2), (copy4, _copy4), (wait_for_copies, _wait_for_copies),
+        (prepare_arrival, _prepare_arrival), (start_bulk_copy, _start_bulk_copy), (has_arrived, _has_arrived),
         (publish, _publish), (observe, _observe), (this_thread, _this_thread), (clock, _clock),
     ):  # fmt: skip
         _function.py_func = _twin

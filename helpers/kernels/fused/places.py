@@ -20,9 +20,12 @@ class Card:
     capability: tuple[int, int] = (9, 0)
 
     @property
-    def copies_asynchronously(self):
-        """Whether memory can be copied to shared memory while the threads compute (cp.async)."""
-        return self.capability >= (8, 0)
+    def copies(self):
+        """How parameters reach shared memory: "bulk" transfers by the card, "asynchronous" copies by the threads, "plain".
+
+        The first two go on while the threads compute.
+        """
+        return "bulk" if self.capability >= (9, 0) else "asynchronous" if self.capability >= (8, 0) else "plain"
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,7 @@ class Plan:
     image: View
     label: int
     trouble: int
+    arrivals: int
     laps: int
     activations: tuple[int, int]
     copied: int

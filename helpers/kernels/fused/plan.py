@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import prod
 
 from helpers.geometry import ConvGeometry
+from helpers.kernels.fused.parameters import ARRIVAL_WORDS
 from helpers.kernels.fused.places import Card, ConvPlan, DensePlan, DoesNotFit, Plan, PoolPlan, ReluPlan, View
 from helpers.kernels.fused.profile import MOST_PHASES
 from helpers.kernels.fused.sharing import share_convolution, share_dense, share_tiles, share_update
@@ -109,14 +110,14 @@ class _Placing:
         begin = self.cells
         views = self._place_views()
         words = {op.layer: self.take(self._word_count(op)) for op in self.forward}
-        label, trouble, laps = self.take(1), self.take(1), self.take(1 + MOST_PHASES)
+        label, trouble, arrivals, laps = self.take(1), self.take(1), self.take(ARRIVAL_WORDS), self.take(1 + MOST_PHASES)
         activations, work = (begin, self.cells - begin), self.cells
         stages = self._place_stages(parameters, views, words)
         exchange = sum(stage.parameter_count for stage in stages if isinstance(stage, ConvPlan))
         rounds = -(-self.batch // self.card.multiprocessors)
         plan = Plan(
             *(self.program.network, self.batch, self.card, self.threads, self.card.multiprocessors),
-            *(-(-self.batch // rounds), rounds, tuple(stages), views["input"], label, trouble, laps, activations),
+            *(-(-self.batch // rounds), rounds, tuple(stages), views["input"], label, trouble, arrivals, laps, activations),
             *(self.copied, self.resident_cells, self.parameter_cells, exchange, self.factors),
             rectangle=share_tiles([s for s in stages if isinstance(s, DensePlan)], self.card.multiprocessors),
             update_splits=1, update_groups=1, update_scratch=work, cells=0,

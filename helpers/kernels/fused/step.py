@@ -8,7 +8,8 @@ from helpers.kernels.fused.convolution import conv_forward
 from helpers.kernels.fused.dense import dense_forward, dense_input_gradient
 from helpers.kernels.fused.gradients import input_gradient, weight_gradient
 from helpers.kernels.fused.head import softmax_cross_entropy
-from helpers.kernels.fused.intrinsics import this_thread, wait_for_copies
+from helpers.kernels.fused.intrinsics import this_thread
+from helpers.kernels.fused.parameters import make_await
 from helpers.kernels.fused.places import ConvPlan, DensePlan, PoolPlan
 from helpers.kernels.fused.pooling import pool_forward, pool_input_gradient, relu_forward, relu_input_gradient
 from helpers.kernels.fused.profile import make_lap
@@ -50,7 +51,7 @@ def _phases(plan):
             parts = [_of_memory(pool_forward(stage, threads))]
         else:
             parts = [_of_memory(relu_forward(stage, threads))]
-        if isinstance(stage, DensePlan) and stage is plan.dense[0] and plan.resident > plan.copied:
+        if stage is plan.dense[0]:
             _wait_before(phases, plan)
         phases += [(f"{stage.name} forward", [part]) for part in parts]
     phases.append(("loss", [_of_head(softmax_cross_entropy(plan))]))
@@ -61,11 +62,12 @@ def _phases(plan):
 
 def _wait_before(phases, plan):
     """Dense weights that are still on their way must be there before the first of their readers starts."""
-    if plan.card.copies_asynchronously:
-        if phases:
-            phases[-1][1].append(_arrived)
-        else:
-            phases.append(("copies", [_arrived]))
+    wait = make_await(plan)
+    if wait is None:
+        return
+    if not phases:
+        phases.append(("copies", []))
+    phases[-1][1].append(_of_words(wait))
 
 
 def _backward(stage, threads):
@@ -83,9 +85,12 @@ def _backward(stage, threads):
     return [[_of_memory(make(stage, threads))]]
 
 
-@device_function
-def _arrived(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread):
-    wait_for_copies()
+def _of_words(wait):
+    @device_function
+    def run(mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread):
+        wait(ints)
+
+    return run
 
 
 def _of_memory(stage):

@@ -34,10 +34,10 @@ def make_update(plan, optimizer):
     Returns
     -------
     (read_own, sum_gradients, update) : device functions
-        read_own(parameters, slots, held, block, thread): what this block alone writes, so that no meeting is needed.
+        read_own(parameters, slots, held, places, block, thread): what this block alone writes: no meeting is needed.
         sum_gradients(mem, partials, factors, block, thread)
-        update(mem, parameters, slots, scale, correction, held, block, thread); a barrier lies before it. `held` is a
-        local array of `held_size(plan)` float32.
+        update(mem, parameters, slots, scale, correction, held, places, block, thread); a barrier lies before it.
+        `held` and `places` are local arrays of float32 and int64, as large as `held_sizes(plan)` says.
     """
     threads, owned, chunk = plan.threads, plan.tiles_per_block * TILE, plan.sums_per_block
     splits, groups, scratch, size = plan.update_splits, plan.update_groups, plan.update_scratch, plan.parameter_cells
@@ -56,11 +56,13 @@ def make_update(plan, optimizer):
                 held[i + 2] = slots[size + at]
 
     @device_function
-    def read_own(parameters, slots, held, block, thread):
+    def read_own(parameters, slots, held, places, block, thread):
         for i in range(ahead):
-            read(weight_of(thread + i * threads, block), held, 3 * i, parameters, slots)
+            places[i] = weight_of(thread + i * threads, block)
+            read(places[i], held, 3 * i, parameters, slots)
         if sums_ahead:
-            read(sum_at(threads - 1 - thread, block)[0], held, own_sum, parameters, slots)
+            places[ahead], places[ahead + 1] = sum_at(threads - 1 - thread, block)
+            read(places[ahead], held, own_sum, parameters, slots)
 
     @device_function
     def step_at(at, gradient, held, i, parameters, slots, scale, correction):
@@ -79,39 +81,46 @@ def make_update(plan, optimizer):
         step_at(at, gradient, held, i, parameters, slots, scale, correction)
 
     @device_function
-    def step_sum(q, mem, parameters, slots, held, block, scale, correction):
-        at, copy = sum_at(q, block)
-        if at >= 0:
-            if not sums_ahead:
-                read(at, held, own_sum, parameters, slots)
-            gradient = ZERO
-            for group in range(groups):
-                gradient += mem[sums_scratch + group * chunk + q]
-            weight = step_at(at, gradient, held, own_sum, parameters, slots, scale, correction)
-            if copy >= 0:
-                parameters[copy] = weight
-
-    sums = each(chunk, threads, step_sum)
+    def step_sum(q, at, copy, mem, parameters, slots, held, scale, correction):
+        gradient = ZERO
+        for group in range(groups):
+            gradient += mem[sums_scratch + group * chunk + q]
+        weight = step_at(at, gradient, held, own_sum, parameters, slots, scale, correction)
+        if copy >= 0:
+            parameters[copy] = weight
 
     @device_function
-    def update(mem, parameters, slots, scale, correction, held, block, thread):
+    def step_later(q, mem, parameters, slots, held, block, scale, correction):
+        at, copy = sum_at(q, block)
+        if at >= 0:
+            read(at, held, own_sum, parameters, slots)
+            step_sum(q, at, copy, mem, parameters, slots, held, scale, correction)
+
+    sums_later = each(chunk, threads, step_later)
+
+    @device_function
+    def update(mem, parameters, slots, scale, correction, held, places, block, thread):
         for i in range(rounds):
-            at = weight_of(thread + i * threads, block)
+            here = 3 * i if ahead else 0
+            at = places[i] if ahead else weight_of(thread + i * threads, block)
             if at >= 0:
-                here = 3 * i if ahead else 0
                 if not ahead:
                     read(at, held, here, parameters, slots)
                 step_weight(thread + i * threads, at, mem, parameters, slots, held, here, scale, correction)
-        # from the last thread on: the first ones have a tile's weight to update
-        sums(threads - 1 - thread, mem, parameters, slots, held, block, scale, correction)
+        if not sums_ahead:
+            sums_later(thread, mem, parameters, slots, held, block, scale, correction)
+        elif places[ahead] >= 0:  # from the last thread on: the first ones have a tile's weight to update
+            q = threads - 1 - thread
+            step_sum(q, places[ahead], places[ahead + 1], mem, parameters, slots, held, scale, correction)
 
     return read_own, sum_both, update
 
 
-def held_size(plan):
-    """Floats that a thread reads ahead: parameter and two slots of each weight and of the sum that it owns."""
+def held_sizes(plan):
+    """Floats and places that a thread keeps: parameter and two slots of each weight and of the sum that it owns."""
     rounds = -(-plan.tiles_per_block * TILE // plan.threads)
-    return 3 * ((rounds if rounds <= MOST_HELD else 0) + 1)
+    ahead = rounds if rounds <= MOST_HELD else 0
+    return 3 * (ahead + 1), ahead + 2
 
 
 def _make_sums(plan):

@@ -105,7 +105,7 @@ class FusedEngine(Engine):
         self._steps, batch, position = steps, self.batch_size, 0
         for name, dtype in (("order", np.int32), ("sample_losses", np.float32), ("sample_hits", np.int32)):
             self._buffers[name] = device.empty(steps * batch, dtype)
-        sizes = {"state": STATE_WORDS, "flags": self.plan.blocks, "losses": steps, "hits": steps, "rates": 2 * steps}
+        sizes = {"state": STATE_WORDS, "counter": 1, "losses": steps, "hits": steps, "rates": 2 * steps}
         self._control = device.empty(sum(sizes.values()), np.int32)
         for name, size in sizes.items():
             dtype = np.float32 if name in ("losses", "rates") else np.int32
@@ -143,7 +143,7 @@ class FusedEngine(Engine):
         self._steer(first, epochs, steps)
         self._launch(epochs * steps)
         report = device.to_host(self._control)
-        words, start = report[:STATE_WORDS], STATE_WORDS + self.plan.blocks
+        words, start = report[:STATE_WORDS], STATE_WORDS + 1
         if words[LATE]:
             raise DeviceError(
                 f"at meeting {words[LATE] - 1} of the blocks one did not come in time; other programs may use the card"
@@ -161,7 +161,7 @@ class FusedEngine(Engine):
         """Write state, flags and the optimizer's factors: the one copy to the card before a launch."""
         self._reserve(epochs * steps)
         control = np.full(self._control.size, -1, np.int32)  # losses: NaN, read as float32
-        control[: STATE_WORDS + self.plan.blocks] = 0
+        control[: STATE_WORDS + 1] = 0
         where = [EPOCH, SEED, SAMPLES, STEPS, PER_EPOCH, PATIENCE]
         control[where] = first, self.seed, len(self.dataset.train_labels), epochs * steps, steps, self._patience
         factors = [self.optimizer.step_factors(e, self.steps_per_epoch)[:steps] for e in range(first, first + epochs)]
@@ -222,6 +222,6 @@ class FusedEngine(Engine):
         purposes = {"parameters": "parameters", "slots": "optimizer", "images": "data set", "labels": "data set"}
         sizes = {"parameters": 0, "optimizer": 0, "exchange": 0, "data set": 0}
         for name, buffer in self._buffers.items():
-            if name not in ("state", "flags", "losses", "hits", "rates"):
+            if name not in ("state", "counter", "losses", "hits", "rates"):
                 sizes[purposes.get(name, "exchange")] += buffer.nbytes
         return sizes

@@ -1,53 +1,50 @@
-"""A meeting of all blocks: each publishes the number of the meeting in its own word, then reads everybody's.
+"""A meeting of all blocks: each counts itself, then one thread of each waits until all have been counted.
 
-No block is let on before all have arrived; one that waits too long gives up and says so. Must not learn what the
-blocks do between meetings.
+No block is let on before all have arrived; one that waits too long gives up and says so. One counter was three times
+as fast as a word for each block: 132 words are asked for by every block, over and over. Must not learn what the blocks
+do between meetings.
 """
 
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.fused.intrinsics import observe, publish
+from helpers.kernels.fused.intrinsics import count_up, observe
 
 # further words of `state`, beside those of kernels/state.py
-PATIENCE = 8  # how often a thread looks for a block that does not come
+PATIENCE = 8  # how often a block looks for the others
 LATE = 9  # 1 + the meeting that somebody missed
 STATE_WORDS = 16
+TROUBLE = 1 << 28  # what a block with trouble adds to the counter
+MOST_MEETINGS = TROUBLE  # blocks x meetings of a launch must stay below
 
 
-def make_meeting(blocks, threads):
+def make_meeting(blocks):
     """Device functions (arrive, meet).
 
-    arrive(flags, block, thread, number, trouble): everything that this block wrote may be read by those who meet it.
-    meet(flags, state, thread, number, patience) -> int: waits for all; not 0 where somebody has trouble or does not come, the
-    same answer for all threads of a block. Numbers rise by 1 from 1. A block with trouble keeps saying so, since it
-    arrives at no later meeting.
+    arrive(counter, thread, trouble): everything that this block wrote may be read by those who meet it.
+    meet(counter, state, thread, number, patience) -> int: waits for all at meeting `number`, counted from 1; not 0
+    where somebody has trouble or does not come, the same answer for all threads of a block.
     """
 
     @device_function
-    def arrive(flags, block, thread, number, trouble):
+    def arrive(counter, thread, trouble):
         cuda.syncthreads()
         if thread == 0:
-            publish(flags, block, number << 1 | trouble)
+            count_up(counter, 0, 1 + (TROUBLE if trouble > 0 else 0))
 
     @device_function
-    def wait_for(other, flags, state, number, patience):
-        """1 where block `other` has trouble or does not come."""
-        seen, left = observe(flags, other), patience
-        while (seen >> 1) < number and left > 0:
-            seen = observe(flags, other)
-            left -= 1
-        if (seen >> 1) < number:
-            state[LATE] = np.int32(number + 1)
-            return 1
-        return seen & 1
-
-    @device_function
-    def meet(flags, state, thread, number, patience):
-        stop, other = 0, thread
-        while other < blocks:
-            stop |= wait_for(other, flags, state, number, patience)
-            other += threads
+    def meet(counter, state, thread, number, patience):
+        stop = 0
+        if thread == 0:
+            wanted, left = number * blocks, patience
+            seen = observe(counter, 0)
+            while seen < wanted and left > 0:
+                seen = observe(counter, 0)
+                left -= 1
+            if seen < wanted:
+                state[LATE] = np.int32(number + 1)
+            if seen < wanted or seen >= TROUBLE:
+                stop = 1
         return cuda.syncthreads_or(stop)
 
     return arrive, meet

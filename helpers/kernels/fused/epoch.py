@@ -8,7 +8,7 @@ the card the meetings keep the order. Must not learn how a stage computes.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import float32, int64
+from numba import float32, int32, int64
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
@@ -41,7 +41,7 @@ ARGUMENTS = (
     ("sample_hits", "int32"),
     ("losses", "float32"),  # (steps,): means of the batches
     ("hits", "int32"),  # (steps,): correct predictions
-    ("flags", "int32"),  # (blocks,): the last meeting at which each arrived
+    ("counter", "int32"),  # (1,): blocks that arrived at meetings
     ("state", "int32"),  # STATE_WORDS
     ("cycles", "int32"),  # (blocks, MOST_PHASES): of a profiled kernel
 )
@@ -69,7 +69,7 @@ def epoch_kernel(plan, optimizer, profiled=False):
     blocks, threads, image_blocks = plan.blocks, plan.threads, plan.image_blocks
     start_block, train_images, names = _make_parts(plan, profiled)
     read_own, sum_gradients, update = make_update(plan, optimizer)
-    arrive, meet = make_meeting(blocks, threads)
+    arrive, meet = make_meeting(blocks)
     (ask, put), sample_of, report = fetch_image(plan), make_sample_of(plan), _make_report(plan)
     (held_cells, held_places), ahead, trouble = held_sizes(plan), pixels_ahead(plan), plan.trouble
     start_laps, write_laps = make_laps(plan, profiled)
@@ -80,13 +80,13 @@ def epoch_kernel(plan, optimizer, profiled=False):
 
     def body(
         parameters, slots, partials, factors, images, labels, scale, rates, order, sample_losses, sample_hits, losses,
-        hits, flags, state, cycles,
+        hits, counter, state, cycles,
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         mem, ints = shared_floats(0), shared_ints(0)
         held, places = cuda.local.array(held_cells, float32), cuda.local.array(held_places, int64)
         steps, number, done, patience = np.int64(state[STEPS]), np.int32(0), np.int64(0), state[PATIENCE]
-        pixels, upcoming = cuda.local.array(ahead, float32), np.int64(0)
+        pixels, upcoming = cuda.local.array(ahead, int32), np.int64(0)
         start_block(mem, ints, order, state, block, thread)
         start_laps(ints, thread)
         cuda.syncthreads()
@@ -101,13 +101,13 @@ def epoch_kernel(plan, optimizer, profiled=False):
                     sample_hits, step, block, thread,
                 )  # fmt: skip
             number, thread = number + np.int32(1), this_thread()
-            arrive(flags, block, thread, number, ints[trouble])
+            arrive(counter, thread, ints[trouble])
             # what does not depend on other blocks is asked for before the wait
             ask(pixels, images, upcoming, thread)
             read_own(parameters, slots, held, places, block, thread)
             scale_now, correction = rates[2 * step], rates[2 * step + 1]
             lap_arrival(ints, thread)
-            if meet(flags, state, thread, number, patience):
+            if meet(counter, state, thread, number, patience):
                 if thread == 0 and ints[trouble] > 0:
                     state[STATUS] = np.int32(step + 1)
                 break
@@ -120,9 +120,9 @@ def epoch_kernel(plan, optimizer, profiled=False):
             thread = this_thread()
             update(mem, parameters, slots, scale_now, correction, held, places, block, thread)
             number, thread = number + np.int32(1), this_thread()
-            arrive(flags, block, thread, number, 0)
+            arrive(counter, thread, 0)
             lap_update(ints, thread)
-            if meet(flags, state, thread, number, patience):
+            if meet(counter, state, thread, number, patience):
                 break
             lap_end(ints, thread)
             done += 1
@@ -147,11 +147,11 @@ def phase_kernels(plan, optimizer):
 
     def images_body(
         parameters, slots, partials, factors, images, labels, scale, rates, order, sample_losses, sample_hits, losses,
-        hits, flags, state, cycles,
+        hits, counter, state, cycles,
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         mem, ints, step = shared_floats(0), shared_ints(0), np.int64(state[STEP])
-        pixels, sample = cuda.local.array(ahead, float32), np.int64(0)
+        pixels, sample = cuda.local.array(ahead, int32), np.int64(0)
         start_block(mem, ints, order, state, block, thread)
         cuda.syncthreads()
         sample = sample_of(order, step, 0, block)
@@ -168,7 +168,7 @@ def phase_kernels(plan, optimizer):
 
     def update_body(
         parameters, slots, partials, factors, images, labels, scale, rates, order, sample_losses, sample_hits, losses,
-        hits, flags, state, cycles,
+        hits, counter, state, cycles,
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         mem, step = shared_floats(0), np.int64(state[STEP])
@@ -180,7 +180,7 @@ def phase_kernels(plan, optimizer):
 
     def report_body(
         parameters, slots, partials, factors, images, labels, scale, rates, order, sample_losses, sample_hits, losses,
-        hits, flags, state, cycles,
+        hits, counter, state, cycles,
     ):  # fmt: skip
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         report(shared_floats(0), sample_losses, sample_hits, losses, hits, np.int64(state[STEPS]), block, thread)
@@ -223,7 +223,7 @@ def _make_parts(plan, profiled):
         mem, ints, parameters, factors, partials, images, labels, scale, order, losses, hits, step, block, thread
     ):
         """This block's images of a batch; the first of them is in shared memory already."""
-        pixels = cuda.local.array(ahead, float32)
+        pixels = cuda.local.array(ahead, int32)
         reload(mem, ints, parameters, step, this_thread())
         for turn in range(rounds):
             n = turn * image_blocks + block

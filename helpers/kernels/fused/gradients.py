@@ -9,11 +9,13 @@ import numpy as np
 
 from helpers.device import device_function
 from helpers.kernels.fused.convolution import CODE_SHIFT, CORNER, width
-from helpers.kernels.fused.items import chunk_of, each
+from helpers.kernels.fused.items import chunk_of, each, each_from
 from helpers.kernels.fused.vectors import vector_loader, vector_storer
 from helpers.kernels.intrinsics import narrow, quotient, remainder
 from helpers.unroll import registers, tile_of, unroll, unrolled
 
+WARP = 32
+MOST_BUSY = 0.7  # share of the threads that may be left to one of two works that run at once
 MOST_CHANNELS = 2  # neighbouring channels that a thread takes: more leave too few threads with work
 ZERO = np.float32(0.0)
 
@@ -107,9 +109,19 @@ def weight_gradient(plan, threads):
             value += mem[scratch + group * parameters + item]
         put(partials, mine + exchange + item, value, first)
 
+    first = _busy_threads(plan, threads)
     if groups == 1:
-        return [each(items, threads, alone)]
-    return [each(items * groups, threads, part), each(parameters, threads, together)]
+        return [each_from(first, items, threads, alone)]
+    return [each_from(first, items * groups, threads, part), each(parameters, threads, together)]
+
+
+def _busy_threads(plan, threads):
+    """Threads that the input's gradient keeps busy at the same time; 0 where it takes so many that all do both."""
+    if plan.input_gradient is None or not plan.pooled:
+        return 0
+    items = plan.cell_count * plan.patch[1] * plan.channels // channels_at_once(plan)
+    busy = -(-items // WARP) * WARP
+    return busy if busy <= MOST_BUSY * threads else 0
 
 
 def make_put():
@@ -183,13 +195,13 @@ def _from_patches(plan, threads):
                 d, winner = mem[at_d + k], ints[at_corner + k] >> CODE_SHIFT
                 wy, wx = quotient(winner, window_w), remainder(winner, window_w)
                 s = i - wx * stride_w
-                inside = s >= 0 and s < columns
+                inside = np.uint32(s) < np.uint32(columns)  # below 0 it wraps
                 d = d if inside else ZERO
                 at = narrow(base + k * per_filter + (s if inside else 0) * channels)
                 for r in unroll(rows):
                     w = load(mem, at + r * tap_row)
                     for v in unroll(window_h):
-                        share = d if wy == v else ZERO
+                        share = d if np.uint32(wy) == np.uint32(v) else ZERO
                         for b in unroll(wide):
                             sums[v * stride_h + r, b] += share * w[b]
         at = narrow(scratch + cell * cell_patch + i * channels + c)

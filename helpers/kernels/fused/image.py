@@ -54,7 +54,7 @@ def fetch_image(plan):
     -------
     (ask, put) : device functions
         ask(values, images, sample, thread): the first pixels of a sample into the local array `values` of
-        `pixels_ahead(plan)` float32; nothing is waited for. No image where `sample` is negative.
+        `pixels_ahead(plan)` int32; nothing is waited for. No image where `sample` is negative.
         put(values, mem, ints, images, labels, scale, sample, thread): those and the others, normalised, and the label.
     """
     view, threads, label = plan.image, plan.threads, plan.label
@@ -65,7 +65,7 @@ def fetch_image(plan):
     @device_function
     def read(values, images, begin, first):
         for i in range(ahead):
-            values[i] = np.float32(images[begin + min(first + i * threads, size - 1)])
+            values[i] = images[begin + min(first + i * threads, size - 1)]  # converted later: that would wait for it
 
     @device_function
     def ask(values, images, sample, thread):
@@ -84,7 +84,7 @@ def fetch_image(plan):
                     if pixel < size:
                         c, place = remainder(pixel, channels), quotient(pixel, channels)
                         y, x = quotient(place, width), remainder(place, width)
-                        value = values[i] * scale[c] + scale[channels + c]
+                        value = np.float32(values[i]) * scale[c] + scale[channels + c]
                         mem[offset + y * row + x * column + c * channel] = value
             if thread == threads - 1:
                 ints[label] = np.int32(labels[sample])

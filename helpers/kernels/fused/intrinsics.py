@@ -45,13 +45,13 @@ def _has_arrived(words, arrival, parity):
     return 1
 
 
-def _publish(words, index, value):
-    """Write an int32 after everything that this thread has seen written: whoever observes it sees that as well."""
-    words[index] = value
+def _count_up(words, index, value):
+    """Add to an int32, in one access, after everything that this thread has seen written: who observes it sees that."""
+    words[index] += value
 
 
 def _observe(words, index):
-    """Read an int32 that another block publishes; what was written before it is then visible."""
+    """Read an int32 to which other blocks add; what they wrote before is then visible."""
     return words[index]
 
 
@@ -68,7 +68,7 @@ def _clock():
 if SIMULATOR:
     load2, store2, copy4, wait_for_copies = (device_function(f) for f in (_load2, _store2, _copy4, _wait_for_copies))
     prepare_arrival, start_bulk_copy = device_function(_prepare_arrival), device_function(_start_bulk_copy)
-    has_arrived, publish, observe = device_function(_has_arrived), device_function(_publish), device_function(_observe)
+    has_arrived, count_up, observe = device_function(_has_arrived), device_function(_count_up), device_function(_observe)
     this_thread, clock = device_function(_this_thread), device_function(_clock)
 else:
     from llvmlite import ir
@@ -196,14 +196,14 @@ else:
         return signature, codegen
 
     @intrinsic
-    def publish(typingctx, words, index, value):
+    def count_up(typingctx, words, index, value):
         signature = types.void(words, index, value)
 
         def codegen(context, builder, sig, args):
             address = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
             value = context.cast(builder, args[2], sig.args[2], types.int32)
             operands = [builder.ptrtoint(address, LONG), value]
-            _assembly(builder, ir.VoidType(), operands, "st.release.gpu.global.u32 [$0], $1;", "l,r,~{memory}")
+            _assembly(builder, ir.VoidType(), operands, "red.release.gpu.global.add.u32 [$0], $1;", "l,r,~{memory}")
             return context.get_dummy_value()
 
         return signature, codegen
@@ -237,6 +237,6 @@ else:
     for _function, _twin in (
         (load2, _load2), (store2, _store2), (copy4, _copy4), (wait_for_copies, _wait_for_copies),
         (prepare_arrival, _prepare_arrival), (start_bulk_copy, _start_bulk_copy), (has_arrived, _has_arrived),
-        (publish, _publish), (observe, _observe), (this_thread, _this_thread), (clock, _clock),
+        (count_up, _count_up), (observe, _observe), (this_thread, _this_thread), (clock, _clock),
     ):  # fmt: skip
         _function.py_func = _twin

@@ -28,6 +28,20 @@ def each(count, threads, work):
     return every_thread_one if count == threads else one if count < threads else in_turns
 
 
+def each_from(first, count, threads, work):
+    """The same for the threads from number `first` on, when the others are busy with something else."""
+    if first == 0:
+        return each(count, threads, work)
+    rest = each(count, threads - first, work)
+
+    @device_function
+    def run(thread, *context):
+        if thread >= first:
+            rest(thread - first, *context)
+
+    return run
+
+
 def chunk_of(count):
     """The largest number up to 4 that divides `count`: as many terms of a sum are written out at once."""
     return next(size for size in (4, 3, 2, 1) if count % size == 0)

@@ -12,7 +12,7 @@ from helpers import device
 from helpers.compiler import load
 from helpers.device import SIMULATOR, DeviceError
 from helpers.engines.base import Engine
-from helpers.kernels.fused.barrier import LATE, PATIENCE, STATE_WORDS
+from helpers.kernels.fused.barrier import LATE, PATIENCE, STATE_WORDS, TROUBLE
 from helpers.kernels.fused.epoch import PER_EPOCH, STEPS, epoch_kernel, phase_kernels
 from helpers.kernels.fused.layout import blank_factors, pack, unpack
 from helpers.kernels.fused.places import Card
@@ -133,7 +133,10 @@ class FusedEngine(Engine):
         steps = self.steps_per_epoch if steps is None else steps
         if steps > self.steps_per_epoch:
             return super().train(first_epoch, epochs, steps)
-        return self._train(first_epoch, epochs, steps).reshape(epochs, steps)
+        most = max(1, (TROUBLE - 1) // (2 * self.plan.blocks * steps))  # epochs of a launch: two meetings a step
+        last = first_epoch + epochs
+        parts = [self._train(e, min(most, last - e), steps) for e in range(first_epoch, last, most)]
+        return np.concatenate(parts).reshape(epochs, steps)
 
     def _train_epoch(self, epoch, steps):
         return self._train(epoch, 1, steps)
@@ -158,7 +161,7 @@ class FusedEngine(Engine):
         return report[start : start + epochs * steps].view(np.float32).astype(np.float64)
 
     def _steer(self, first, epochs, steps):
-        """Write state, flags and the optimizer's factors: the one copy to the card before a launch."""
+        """Write state, counter and the optimizer's factors: the one copy to the card before a launch."""
         self._reserve(epochs * steps)
         control = np.full(self._control.size, -1, np.int32)  # losses: NaN, read as float32
         control[: STATE_WORDS + 1] = 0

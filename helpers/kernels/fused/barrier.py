@@ -14,8 +14,8 @@ from helpers.kernels.fused.intrinsics import count_up, observe
 PATIENCE = 8  # how often a block looks for the others
 LATE = 9  # 1 + the meeting that somebody missed
 STATE_WORDS = 16
-TROUBLE = 1 << 28  # what a block with trouble adds to the counter
-MOST_MEETINGS = TROUBLE  # blocks x meetings of a launch must stay below
+TROUBLE = 1 << 23  # what a block with trouble adds to the counter; blocks x meetings of a launch stay below
+MOST_BLOCKS = 255  # so that all of them may have trouble before an int32 overflows
 
 
 def make_meeting(blocks):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import prod
 
 from helpers.geometry import ConvGeometry
+from helpers.kernels.fused.barrier import MOST_BLOCKS
 from helpers.kernels.fused.parameters import ARRIVAL_WORDS
 from helpers.kernels.fused.places import Card, ConvPlan, DensePlan, DoesNotFit, Plan, PoolPlan, ReluPlan, View
 from helpers.kernels.fused.profile import MOST_PHASES
@@ -96,7 +97,7 @@ class _Placing:
         self.program, self.batch, self.card, self.threads = program, batch, card, threads
         self.resident, self.limit = resident, limit
         self.forward = [op for op in program.forward if op.kind != "load_batch"]
-        self.cells = 0
+        self.cells, self.blocks = 0, min(card.multiprocessors, MOST_BLOCKS)
 
     def take(self, cells):
         """Place `cells` cells behind what is placed; their first one."""
@@ -114,12 +115,12 @@ class _Placing:
         activations, work = (begin, self.cells - begin), self.cells
         stages = self._place_stages(parameters, views, words)
         exchange = sum(stage.parameter_count for stage in stages if isinstance(stage, ConvPlan))
-        rounds = -(-self.batch // self.card.multiprocessors)
+        rounds = -(-self.batch // self.blocks)
         plan = Plan(
-            *(self.program.network, self.batch, self.card, self.threads, self.card.multiprocessors),
+            *(self.program.network, self.batch, self.card, self.threads, self.blocks),
             *(-(-self.batch // rounds), rounds, tuple(stages), views["input"], label, trouble, arrivals, laps, activations),
             *(self.copied, self.resident_cells, self.parameter_cells, exchange, self.factors),
-            rectangle=share_tiles([s for s in stages if isinstance(s, DensePlan)], self.card.multiprocessors),
+            rectangle=share_tiles([s for s in stages if isinstance(s, DensePlan)], self.blocks),
             update_splits=1, update_groups=1, update_scratch=work, cells=0,
         )  # fmt: skip
         splits, groups, cells = share_update(plan, self.limit)
@@ -131,7 +132,7 @@ class _Placing:
         Convolutions come first, then the dense layers that are resident, then those that stream.
         """
         places, kinds = {}, {"conv_forward", "conv_pool_forward"}
-        for number, op in enumerate(op for op in self.forward if op.kind in kinds):
+        for op in (op for op in self.forward if op.kind in kinds):
             weights = self.take(prod(op.geometry.weight_shape))
             biases = self.take(op.geometry.out_channels)
             copied = op.kind == "conv_pool_forward" and self._needs_gradient(op)

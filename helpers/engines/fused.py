@@ -80,8 +80,8 @@ class FusedEngine(Engine):
         (self._run,) = load([kernel])
         if self._run.resident_blocks < self.plan.blocks:
             raise DeviceError(
-                f"{self.plan.blocks} blocks wait for each other, but the card holds {self._run.resident_blocks} of them "
-                "at once; plan for the card in use"
+                f"{self.plan.blocks} blocks wait for each other, but the card holds {self._run.resident_blocks} at once; "
+                "plan for the card in use"
             )
 
     def _place(self):

@@ -66,7 +66,7 @@ def epoch_kernel(plan, optimizer, profiled=False):
     (FusedKernel, list of str)
         The names are those of its phases, in the order of `cycles`.
     """
-    blocks, threads, image_blocks = plan.blocks, plan.threads, plan.image_blocks
+    blocks, image_blocks = plan.blocks, plan.image_blocks
     start_block, train_images, names = _make_parts(plan, profiled)
     read_own, sum_gradients, update = make_update(plan, optimizer)
     arrive, meet = make_meeting(blocks)
@@ -198,7 +198,12 @@ def _make_parts(plan, profiled):
     threads, (first_cell, cells), trouble = plan.threads, plan.activations, plan.trouble
     order_samples, image_blocks, rounds, batch = make_order(plan), plan.image_blocks, plan.rounds, plan.batch
     step_once, names = image_step(plan, profiled)
-    (ask, put), sample_of, reload, ahead = fetch_image(plan), make_sample_of(plan), make_reload(plan), pixels_ahead(plan)
+    (ask, put), sample_of, reload, ahead = (
+        fetch_image(plan),
+        make_sample_of(plan),
+        make_reload(plan),
+        pixels_ahead(plan),
+    )
     factors_of, exchange = plan.factors, plan.exchange
     lap_load, prepare = make_lap(plan, len(names), profiled), make_prepare(plan)
 
@@ -235,9 +240,7 @@ def _make_parts(plan, profiled):
                 cuda.syncthreads()
                 lap_load(ints, thread)
                 row, mine, at = n * factors_of, block * exchange, step * batch + n
-                step_once(
-                    mem, ints, parameters, factors, partials, losses, hits, row, mine, turn == 0, at, thread
-                )
+                step_once(mem, ints, parameters, factors, partials, losses, hits, row, mine, turn == 0, at, thread)
 
     return start_block, train_images, [*names, "load"]
 

@@ -40,8 +40,8 @@ def weight_gradient(plan, threads):
     """Sums over an image's cells of gradient x input, for the exchange between blocks.
 
     A thread has one row of taps of a filter and channel; where there are more threads, groups of them share the
-    cells. Neighbouring threads have neighbouring filters: they read few different cells, and write side by side. Order of
-    the sums: as the layer's parameters.
+    cells. Neighbouring threads have neighbouring filters: they read few different cells, and write side by side.
+    Order of the sums: as the layer's parameters.
 
     Returns
     -------
@@ -225,7 +225,12 @@ def _collected(plan, threads):
     (stride_h, stride_w), (window_h, window_w), (high, wide) = plan.stride, plan.window, plan.cells
     (patch_h, patch_w), channels, (pad_h, pad_w) = plan.patch, plan.channels, plan.padding
     (height, width, _), scratch, target = plan.x.shape, plan.gradient_scratch, plan.input_gradient
-    down, right, cell_patch, gate = window_h * stride_h, window_w * stride_w, patch_h * patch_w * channels, make_gate(plan)
+    down, right, cell_patch, gate = (
+        window_h * stride_h,
+        window_w * stride_w,
+        patch_h * patch_w * channels,
+        make_gate(plan),
+    )
     above, before, vector = -(-patch_h // down), -(-patch_w // right), channels_at_once(plan)
     whole_h, whole_w, bundles = patch_h % down == 0, patch_w % right == 0, channels // vector
     load, store = vector_loader(vector), vector_storer(vector)

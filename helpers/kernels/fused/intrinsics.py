@@ -30,12 +30,12 @@ def _wait_for_copies():
 
 
 def _prepare_arrival(words, index):
-    """Make the two int32 from `index` on, 8-byte aligned shared memory, ready to count arriving bytes (sm_90 and up)."""
+    """Make two int32 of shared memory, 8-byte aligned, ready to count the bytes that arrive (sm_90 and up)."""
     words[index], words[index + 1] = 0, 0
 
 
 def _start_bulk_copy(target, index, source, begin, count, words, arrival):
-    """Start to copy `count` float32, a multiple of 4, from global to shared memory as one transfer; one thread calls."""
+    """Start one transfer of `count` float32, a multiple of 4, from global to shared memory; one thread calls."""
     for i in range(count):
         target[index + i] = source[begin + i]
 
@@ -68,7 +68,11 @@ def _clock():
 if SIMULATOR:
     load2, store2, copy4, wait_for_copies = (device_function(f) for f in (_load2, _store2, _copy4, _wait_for_copies))
     prepare_arrival, start_bulk_copy = device_function(_prepare_arrival), device_function(_start_bulk_copy)
-    has_arrived, count_up, observe = device_function(_has_arrived), device_function(_count_up), device_function(_observe)
+    has_arrived, count_up, observe = (
+        device_function(_has_arrived),
+        device_function(_count_up),
+        device_function(_observe),
+    )
     this_thread, clock = device_function(_this_thread), device_function(_clock)
 else:
     from llvmlite import ir

@@ -33,12 +33,12 @@ def make_prepare(plan):
 
 
 def make_reload(plan):
-    """Device function (mem, ints, parameters, step, thread): the convolutions' parameters are there behind a barrier."""
+    """Device function (mem, ints, parameters, step, thread): convolutions' parameters are there behind a barrier."""
     return _bulk_reload(plan) if plan.card.copies == "bulk" else _reload_by_threads(plan)
 
 
 def make_await(plan):
-    """Device function (ints): the dense parameters are there, for all threads behind a barrier; None: they always are."""
+    """Device function (ints): the dense parameters are there behind a barrier; None where they always are."""
     arrival, parity = plan.arrivals + 2, plan.arrivals + 4
 
     @device_function

@@ -21,7 +21,7 @@ class Card:
 
     @property
     def copies(self):
-        """How parameters reach shared memory: "bulk" transfers by the card, "asynchronous" copies by the threads, "plain".
+        """How parameters reach shared memory: by "bulk" transfers, by "asynchronous" copies of the threads, or "plain".
 
         The first two go on while the threads compute.
         """

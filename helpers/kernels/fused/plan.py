@@ -81,8 +81,8 @@ def _largest(plan, card):
     tensors = {stage.name: 4 * stage.x.size for stage in plan.stages}
     layer = max(tensors, key=lambda name: tensors[name] + sizes.get(name, 0))
     return (
-        f"a block needs {plan.shared_bytes:,} bytes of shared memory, the card has {card.shared_bytes:,}; {layer} takes "
-        f"the most, {tensors[layer]:,} bytes of input and {sizes.get(layer, 0):,} of weights"
+        f"a block needs {plan.shared_bytes:,} bytes of shared memory, the card has {card.shared_bytes:,}; {layer} "
+        f"takes the most, {tensors[layer]:,} bytes of input and {sizes.get(layer, 0):,} of weights"
     )
 
 
@@ -111,14 +111,20 @@ class _Placing:
         begin = self.cells
         views = self._place_views()
         words = {op.layer: self.take(self._word_count(op)) for op in self.forward}
-        label, trouble, arrivals, laps = self.take(1), self.take(1), self.take(ARRIVAL_WORDS), self.take(1 + MOST_PHASES)
+        label, trouble, arrivals, laps = (
+            self.take(1),
+            self.take(1),
+            self.take(ARRIVAL_WORDS),
+            self.take(1 + MOST_PHASES),
+        )
         activations, work = (begin, self.cells - begin), self.cells
         stages = self._place_stages(parameters, views, words)
         exchange = sum(stage.parameter_count for stage in stages if isinstance(stage, ConvPlan))
         rounds = -(-self.batch // self.blocks)
         plan = Plan(
             *(self.program.network, self.batch, self.card, self.threads, self.blocks),
-            *(-(-self.batch // rounds), rounds, tuple(stages), views["input"], label, trouble, arrivals, laps, activations),
+            *(-(-self.batch // rounds), rounds, tuple(stages), views["input"]),
+            *(label, trouble, arrivals, laps, activations),
             *(self.copied, self.resident_cells, self.parameter_cells, exchange, self.factors),
             rectangle=share_tiles([s for s in stages if isinstance(s, DensePlan)], self.blocks),
             update_splits=1, update_groups=1, update_scratch=work, cells=0,

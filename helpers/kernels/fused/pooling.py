@@ -97,8 +97,6 @@ def relu_input_gradient(plan, threads):
     @device_function
     def hand_on(item, mem, ints):
         c, rest = remainder(item, channels), quotient(item, channels)
-        mem[target + item] = gate(
-            mem, mem[gradient + item], quotient(rest, columns), remainder(rest, columns), c
-        )
+        mem[target + item] = gate(mem, mem[gradient + item], quotient(rest, columns), remainder(rest, columns), c)
 
     return each(size, threads, hand_on)

@@ -68,9 +68,9 @@ def share_tiles(layers, blocks):
     for rows in range(1, most_rows + 1):
         for columns in range(1, most_columns + 1):
             size = rows * columns, rows + columns
-            if best is None or size < best[0]:
-                if sum(-(-layer.row_tiles // rows) * -(-layer.quads // columns) for layer in layers) <= blocks:
-                    best = size, (rows, columns)
+            needed = sum(-(-layer.row_tiles // rows) * -(-layer.quads // columns) for layer in layers)
+            if needed <= blocks and (best is None or size < best[0]):
+                best = size, (rows, columns)
     if best is None:
         raise ValueError(f"{len(layers)} dense layers need a block each; the card has {blocks} multiprocessors")
     return best[1]

@@ -80,7 +80,7 @@ class FusedEngine(Engine):
         (self._run,) = load([kernel])
         if self._run.resident_blocks < self.plan.blocks:
             raise DeviceError(
-                f"{self.plan.blocks} blocks wait for each other, but the card holds {self._run.resident_blocks} at once; "
+                f"{self.plan.blocks} blocks wait for each other, but the card holds {self._run.resident_blocks}; "
                 "plan for the card in use"
             )
 

@@ -1,97 +1,119 @@
 """A dense layer on one image in shared memory: forward, and the gradient of its input.
 
 The weights' gradient is not computed here: the layer publishes its factors, the inputs and the outputs' gradient of
-every image, and the owners of the weights multiply them (update.py). Weights lie in shared memory or stream from L2.
+every image, and the owners of the weights multiply them (update.py). Where the weights lie in shared memory, lanes of
+a warp share a sum and add their parts by shuffles; where they stream from L2 (streamed.py), neighbouring threads read
+neighbouring weights.
 """
 
 import numpy as np
 
-from helpers.device import device_function
+from helpers.device import cuda, device_function
 from helpers.kernels.fused.gradients import make_gate
 from helpers.kernels.fused.items import each
-from helpers.kernels.intrinsics import load4, quotient, remainder, store4
+from helpers.kernels.intrinsics import load4, quotient, remainder
 
 ZERO = np.float32(0.0)
-
-
-def _weights_reader(plan):
-    """Device function (mem, parameters, i): four weights from cell i of the layer's own on."""
-    begin = plan.weights
-
-    @device_function
-    def resident(mem, parameters, i):
-        return load4(mem, begin + i)
-
-    @device_function
-    def streamed(mem, parameters, i):
-        return load4(parameters, begin + i)
-
-    return resident if plan.resident else streamed
+WARP, ALL_LANES = 32, 0xFFFFFFFF
 
 
 def dense_forward(plan, threads):
-    """Four neighbouring outputs a thread, over a share of the inputs; then the shares are added.
+    """Four neighbouring outputs a group of lanes, each lane over every so many inputs.
 
     Returns
     -------
     list of device functions
         Each takes (thread, mem, parameters, factors, row): `row` is where this image's factors begin.
     """
-    inputs, outputs, pitch, quads, splits = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.splits
-    share, x, y, scratch, used = -(-inputs // splits), plan.x.offset, plan.y.offset, plan.scratch, plan.pitch_used
-    activation, x_factors, read = plan.activation, plan.x_factors, _weights_reader(plan)
-    even = inputs % splits == 0
+    inputs, outputs, pitch, quads, lanes = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.lanes
+    x, y, weights, activation = plan.x.offset, plan.y.offset, plan.weights, plan.activation
+    turns, even, groups, biases = -(-inputs // lanes), inputs % lanes == 0, threads // lanes, weights + inputs * pitch
+    rounds, share, half, add = -(-quads // groups), lanes // 4, lanes // 2, make_lane_sum(lanes // 4)
+    per_warp = WARP // lanes
+
+    @device_function
+    def finish(value, quad, lane, mem):
+        j = 4 * quad + quotient(lane, share)
+        if remainder(lane, share) == 0 and j < outputs:
+            value += mem[biases + j]
+            if activation:
+                value = ZERO if value < ZERO else value  # NaN stays NaN
+            mem[y + j] = value
+
+    @device_function
+    def multiply(thread, mem, parameters, factors, row):
+        lane, group = remainder(thread, lanes), quotient(thread, lanes)
+        for turn in range(rounds):
+            if turn * groups + group - remainder(group, per_warp) < quads:  # the same for all lanes of a warp
+                quad = turn * groups + group
+                column = weights + 4 * min(quad, quads - 1)
+                a, b, c, d = ZERO, ZERO, ZERO, ZERO
+                for i in range(turns):
+                    k = lane + i * lanes
+                    here = k if even else min(k, inputs - 1)
+                    value = mem[x + here] if even or k < inputs else ZERO
+                    w = load4(mem, column + here * pitch)
+                    a += value * w[0]
+                    b += value * w[1]
+                    c += value * w[2]
+                    d += value * w[3]
+                upper = (lane & half) > 0  # half of the lanes go on with two of the four sums, then a quarter with one
+                kept, given = (c if upper else a), (a if upper else c)
+                kept_2, given_2 = (d if upper else b), (b if upper else d)
+                kept += cuda.shfl_xor_sync(ALL_LANES, given, half)
+                kept_2 += cuda.shfl_xor_sync(ALL_LANES, given_2, half)
+                upper = (lane & share) > 0
+                kept, given = (kept_2 if upper else kept), (kept if upper else kept_2)
+                kept += cuda.shfl_xor_sync(ALL_LANES, given, share)
+                value = add(kept)
+                if quad < quads:
+                    finish(value, quad, lane, mem)
+
+    return [both(multiply, publish_inputs(plan, threads))]
+
+
+def make_lane_sum(lanes):
+    """Device function: the sum of a value over a power of two of neighbouring lanes, for all of them."""
+    if lanes == 1:
+
+        @device_function
+        def itself(value):
+            return value
+
+        return itself
+    half, rest = lanes // 2, make_lane_sum(lanes // 2)
+
+    @device_function
+    def add(value):
+        value += cuda.shfl_xor_sync(ALL_LANES, value, half)
+        return rest(value)
+
+    return add
+
+
+def publish_inputs(plan, threads):
+    """Device function: the layer's inputs among this image's factors."""
+    x, x_factors = plan.x.offset, plan.x_factors
 
     @device_function
     def publish(i, mem, parameters, factors, row):
         factors[row + x_factors + i] = mem[x + i]
 
-    @device_function
-    def multiply(item, mem, parameters, factors, row):
-        quad, split = remainder(item, quads), quotient(item, quads)
-        a, b, c, d = ZERO, ZERO, ZERO, ZERO
-        first = split * share
-        count = share if even else min(inputs - first, share)
-        at = first * pitch + 4 * quad
-        for i in range(count):
-            value = mem[x + first + i]
-            w = read(mem, parameters, at + i * pitch)
-            a += value * w[0]
-            b += value * w[1]
-            c += value * w[2]
-            d += value * w[3]
-        store4(mem, scratch + split * used + 4 * quad, a, b, c, d)
+    return each(plan.inputs, threads, publish)
+
+
+def publish_gradient(plan, threads):
+    """Device function: the gradient of the layer's outputs among this image's factors."""
+    gradient, d_factors = plan.gradient, plan.d_factors
 
     @device_function
-    def together(j, mem, parameters, factors, row):
-        value = bias_of(mem, parameters, j)
-        for split in range(splits):
-            value += mem[scratch + split * used + j]
-        if activation:
-            value = ZERO if value < ZERO else value  # NaN stays NaN
-        mem[y + j] = value
+    def publish(j, mem, parameters, factors, row):
+        factors[row + d_factors + j] = mem[gradient + j]
 
-    bias_of = _bias_reader(plan)
-    parts = _both(each(quads * splits, threads, multiply), each(inputs, threads, publish))
-    return [parts, each(outputs, threads, together)]
+    return each(plan.outputs, threads, publish)
 
 
-def _bias_reader(plan):
-    """Device function (mem, parameters, j): the bias of output j."""
-    begin = plan.weights + plan.inputs * plan.pitch
-
-    @device_function
-    def resident(mem, parameters, j):
-        return mem[begin + j]
-
-    @device_function
-    def streamed(mem, parameters, j):
-        return parameters[begin + j]
-
-    return resident if plan.resident else streamed
-
-
-def _both(first, second):
+def both(first, second):
     """Device function: two that need no barrier between them."""
 
     @device_function
@@ -102,45 +124,65 @@ def _both(first, second):
     return run
 
 
+def make_put_gradient(plan):
+    """Device function (i, value, mem): the gradient of input `i`, gated."""
+    target, gate, (_, columns, channels) = plan.input_gradient, make_gate(plan), plan.x.shape
+
+    @device_function
+    def put(i, value, mem):
+        pixel, c = quotient(i, channels), remainder(i, channels)
+        mem[target + i] = gate(mem, value, quotient(pixel, columns), remainder(pixel, columns), c)
+
+    return put
+
+
+def pad_gradient(plan, threads):
+    """Device function: 0 behind the inputs' gradient up to a multiple of four, as the layer below reads it."""
+    target, inputs = plan.input_gradient, plan.inputs
+
+    @device_function
+    def pad(i, mem, parameters, factors, row):
+        mem[target + inputs + i] = ZERO
+
+    return each(-inputs % 4, threads, pad)
+
+
 def dense_input_gradient(plan, threads):
-    """Publish the gradient of the outputs; a thread has one input and a share of the outputs, then shares are added.
+    """Publish the gradient of the outputs; an input's gradient is shared by up to four lanes of a warp.
 
     Returns
     -------
     list of device functions
         Each takes (thread, mem, parameters, factors, row).
     """
-    inputs, outputs, pitch, quads, splits = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.gradient_splits
-    share, gradient, target, scratch = -(-quads // splits), plan.gradient, plan.input_gradient, plan.gradient_scratch
-    d_factors, read, gate = plan.d_factors, _weights_reader(plan), make_gate(plan)
-    even, (_, columns, channels), filled = quads % splits == 0, plan.x.shape, -(-inputs // 4) * 4
+    publish = publish_gradient(plan, threads)
+    if plan.input_gradient is None:
+        return [publish]
+    inputs, pitch, quads, splits = plan.inputs, plan.pitch, plan.quads, plan.gradient_splits
+    gradient, weights, at_once, put = plan.gradient, plan.weights, WARP // plan.gradient_splits, make_put_gradient(plan)
+    share, even, warps = -(-quads // splits), quads % splits == 0, threads // WARP
+    rounds, rest = -(-inputs // (warps * at_once)), both(publish, pad_gradient(plan, threads))
 
     @device_function
-    def publish(j, mem, parameters, factors, row):
-        factors[row + d_factors + j] = mem[gradient + j]
+    def multiply(thread, mem, parameters, factors, row):
+        lane, warp = remainder(thread, WARP), quotient(thread, WARP)
+        split = quotient(lane, at_once)
+        for turn in range(rounds):
+            first = (turn * warps + warp) * at_once
+            if first < inputs:  # the same for all lanes of a warp
+                i, value = first + remainder(lane, at_once), ZERO
+                at = weights + min(i, inputs - 1) * pitch
+                for n in range(share):
+                    q = split * share + n
+                    here = 4 * (q if even else min(q, quads - 1))
+                    w, d = load4(mem, at + here), load4(mem, gradient + here)
+                    part = w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
+                    value += part if even or q < quads else ZERO
+                if splits > 1:
+                    value += cuda.shfl_xor_sync(ALL_LANES, value, 16)
+                if splits > 2:
+                    value += cuda.shfl_xor_sync(ALL_LANES, value, 8)
+                if split == 0 and i < inputs:
+                    put(i, value, mem)
 
-    @device_function
-    def multiply(item, mem, parameters, factors, row):
-        i, split = remainder(item, inputs), quotient(item, inputs)
-        value, first = ZERO, split * share
-        count = share if even else min(quads - first, share)
-        for q in range(count):
-            w = read(mem, parameters, i * pitch + 4 * (first + q))
-            d = load4(mem, gradient + 4 * (first + q))
-            value += w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
-        mem[scratch + item] = value
-
-    @device_function
-    def together(i, mem, parameters, factors, row):
-        value = ZERO
-        if i < inputs:
-            for split in range(splits):
-                value += mem[scratch + split * inputs + i]
-            pixel, c = quotient(i, channels), remainder(i, channels)
-            value = gate(mem, value, quotient(pixel, columns), remainder(pixel, columns), c)
-        mem[target + i] = value  # 0 up to a multiple of four, where the layer below reads four at a time
-
-    published = each(outputs, threads, publish)
-    if target is None:
-        return [published]
-    return [_both(each(inputs * splits, threads, multiply), published), each(filled, threads, together)]
+    return [both(multiply, rest)]

@@ -114,7 +114,9 @@ class _Placing:
         label, trouble, arrivals, laps = (
             self.take(1),
             self.take(1),
-            self.take(ARRIVAL_WORDS),
+            self.take(
+                ARRIVAL_WORDS * (2 + sum(op.pool is not None or op.kind == "conv_forward" for op in self.forward))
+            ),
             self.take(1 + MOST_PHASES),
         )
         activations, work = (begin, self.cells - begin), self.cells

@@ -45,6 +45,10 @@ def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
 
 def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
     """The same for a dense layer."""
+    if plan.resident:
+        lanes = next((n for n in (32, 16) if plan.quads * n <= threads), 8)
+        shared = next((n for n in (4, 2) if plan.inputs * n <= threads), 1)
+        return replace(plan, lanes=lanes, gradient_splits=shared), 0, 0
     splits = _fewest_steps(plan.inputs, min(threads // plan.quads, limit // plan.pitch_used))
     shared = _fewest_steps(plan.quads, min(threads // plan.inputs, limit // plan.inputs))
     placed = {"scratch": forward_scratch, "gradient_scratch": backward_scratch}

@@ -16,7 +16,7 @@ from helpers.unroll import registers, tile_of, unroll, unrolled
 
 WARP = 32
 MOST_BUSY = 0.7  # share of the threads that may be left to one of two works that run at once
-MOST_CHANNELS = 2  # neighbouring channels that a thread takes: more leave too few threads with work
+MANY_THREADS = 512
 ZERO = np.float32(0.0)
 
 
@@ -216,8 +216,13 @@ def _from_patches(plan, threads):
 
 
 def channels_at_once(plan):
-    """Neighbouring channels that a thread takes: 4 or 2 where they divide evenly and begin at a multiple, else 1."""
-    return min(width(plan.channels, plan.transposed, plan.gradient_scratch, plan.input_gradient), MOST_CHANNELS)
+    """Neighbouring channels that a thread takes: 4 or 2 where they divide evenly and begin at a multiple, else 1.
+
+    Four only where that leaves work for all threads.
+    """
+    most = width(plan.channels, plan.transposed, plan.gradient_scratch, plan.input_gradient)
+    enough = plan.cell_count * plan.patch[1] * plan.channels >= 4 * MANY_THREADS
+    return most if enough else min(most, 2)
 
 
 def _collected(plan, threads):

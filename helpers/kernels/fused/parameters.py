@@ -11,19 +11,20 @@ from helpers.kernels.fused.intrinsics import copy4, has_arrived, prepare_arrival
 from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import load4, store4
 
-ARRIVAL_WORDS = 2  # of an arrival; the word behind the last one is the parity of the turn
+ARRIVAL_WORDS = 5  # an arrival of two words for the convolutions, one for the dense layers, the parity of the turn
+WARP = 32
 MOST_QUADS = 4  # four parameters each, that a thread has on their way at once
 PATIENT = 1 << 20  # looks at an arrival before a thread goes on without it: a transfer takes a few
 
 
 def make_prepare(plan):
     """Device function (ints): makes the arrivals ready; one thread calls it once."""
-    arrivals, count = plan.arrivals, len(plan.transfers)
+    arrivals = plan.arrivals
 
     @device_function
     def prepare(ints):
-        for i in range(count):
-            prepare_arrival(ints, arrivals + ARRIVAL_WORDS * i)
+        prepare_arrival(ints, arrivals)
+        prepare_arrival(ints, arrivals + 2)
 
     @device_function
     def nothing(ints):
@@ -37,13 +38,9 @@ def make_reload(plan):
     return _bulk_reload(plan) if plan.card.copies == "bulk" else _reload_by_threads(plan)
 
 
-def make_await(plan, number):
-    """Device function (ints): the parameters of transfer `number` are there behind a barrier; None: they always are.
-
-    The last one, number -1, is that of the dense layers.
-    """
-    last = len(plan.transfers) - 1
-    parity, arrival = plan.arrivals + ARRIVAL_WORDS * (last + 1), plan.arrivals + ARRIVAL_WORDS * (number % (last + 1))
+def make_await(plan):
+    """Device function (ints): the dense parameters are there behind a barrier; None where they always are."""
+    arrival, parity = plan.arrivals + 2, plan.arrivals + 4
 
     @device_function
     def for_transfer(ints):
@@ -53,11 +50,9 @@ def make_await(plan, number):
     def for_copies(ints):
         wait_for_copies()
 
-    if plan.transfers[number][1] == 0:
+    if plan.resident == plan.copied:
         return None
-    if plan.card.copies == "asynchronous" and number % (last + 1) == last:
-        return for_copies
-    return for_transfer if plan.card.copies == "bulk" else None
+    return {"bulk": for_transfer, "asynchronous": for_copies}.get(plan.card.copies)
 
 
 @device_function
@@ -69,40 +64,21 @@ def wait_until_arrived(ints, arrival, parity):
 
 
 def _bulk_reload(plan):
-    arrivals, parity = plan.arrivals, plan.arrivals + ARRIVAL_WORDS * len(plan.transfers)
-    start, first = _start_transfers(plan), len(plan.convolutions) > 0
+    copied, rest, arrivals = plan.copied, plan.resident - plan.copied, plan.arrivals
+    starter = WARP if plan.threads > WARP else 0  # to start a transfer takes a while: two warps do it at once
 
     @device_function
     def reload(mem, ints, parameters, step, thread):
         if thread == 0:
-            ints[parity] = step & 1
-            start(mem, ints, parameters)
-        if first:
+            ints[arrivals + 4] = step & 1
+            if copied > 0:
+                start_bulk_copy(mem, 0, parameters, 0, copied, ints, arrivals)
+        if rest > 0 and thread == starter:
+            start_bulk_copy(mem, copied, parameters, copied, rest, ints, arrivals + 2)
+        if copied > 0:
             wait_until_arrived(ints, arrivals, step & 1)
 
     return reload
-
-
-def _start_transfers(plan):
-    """Device function (mem, ints, parameters): start every transfer, in order; a chain over them."""
-
-    @device_function
-    def chain(mem, ints, parameters):
-        pass
-
-    for number, (begin, count) in reversed(list(enumerate(plan.transfers))):
-        if count:
-            chain = _start_one(begin, count, plan.arrivals + ARRIVAL_WORDS * number, chain)
-    return chain
-
-
-def _start_one(begin, count, arrival, rest):
-    @device_function
-    def start(mem, ints, parameters):
-        start_bulk_copy(mem, begin, parameters, begin, count, ints, arrival)
-        rest(mem, ints, parameters)
-
-    return start
 
 
 def _reload_by_threads(plan):

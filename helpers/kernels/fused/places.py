@@ -115,9 +115,9 @@ class ConvPlan:
 class DensePlan:
     """A dense layer: weights (inputs + 1) rows of `pitch`, the last one the biases; they are `resident` or stream.
 
-    `lanes`: of a warp that share four outputs, where the weights are resident; `splits`: of a sum over scratch memory
-    where they stream; `gradient_splits`: the same for an input's gradient, by lanes or by scratch memory. `x_factors`
-    and `d_factors`: where its inputs and its outputs' gradient lie in an image's row of factors.
+    `lanes`: of a warp that share four outputs, where the weights are resident; `splits`: of a sum in scratch memory,
+    where they stream. `x_factors` and `d_factors`: where its inputs and its outputs' gradient lie in an image's row of
+    factors.
     """
 
     name: str
@@ -133,10 +133,8 @@ class DensePlan:
     x_factors: int
     d_factors: int
     splits: int
-    gradient_splits: int
     lanes: int = 32
     scratch: int = 0
-    gradient_scratch: int = 0
 
     @property
     def inputs(self):
@@ -227,13 +225,6 @@ class Plan:
     @property
     def convolutions(self):
         return [stage for stage in self.stages if isinstance(stage, ConvPlan)]
-
-    @property
-    def transfers(self):
-        """(first cell, number of cells) of the parameters that are waited for at once: each convolution's, then all
-        resident dense layers'."""
-        begins = [stage.weights for stage in self.convolutions] + [self.copied, self.resident]
-        return tuple((begin, end - begin) for begin, end in zip(begins, begins[1:]))
 
     @property
     def shared_bytes(self):

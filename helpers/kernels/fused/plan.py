@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import prod
 
 from helpers.geometry import ConvGeometry
+from helpers.kernels.fused.banks import row_length
 from helpers.kernels.fused.barrier import MOST_BLOCKS
 from helpers.kernels.fused.parameters import ARRIVAL_WORDS
 from helpers.kernels.fused.places import Card, ConvPlan, DensePlan, DoesNotFit, Plan, PoolPlan, ReluPlan, View
@@ -191,7 +192,9 @@ class _Placing:
         top, left = g.padding[1:]
         needed = [(o - 1) * s + k for o, s, k in zip(g.out_shape[1:3], g.stride[1:], g.kernel[1:])]
         rows, columns = max(needed[0], top + height), max(needed[1], left + width)
-        row = columns + columns % 2  # even: two neighbours are read at once
+        window = reader.pool.window[1:] if reader.pool else (1, 1)
+        steps = [w * s for w, s in zip(window, g.stride[1:])]
+        row = row_length(columns, (reader.pool or g).out_shape[2], *steps)
         corner = self.take(rows * row * channels)
         if rows * row * channels >= CORNER_CELLS:
             raise DoesNotFit(f"{reader.layer} has an input of {4 * rows * row * channels:,} bytes; the most are 4 MB")
@@ -224,7 +227,7 @@ class _Placing:
                 stage, forward, backward = share_convolution(stage, self.threads, self.limit, work, scratch)
                 exchange += stage.parameter_count
             elif isinstance(stage, DensePlan):
-                stage, forward, backward = share_dense(stage, self.threads, self.limit, work, scratch)
+                (stage, forward), backward = share_dense(stage, self.threads, self.limit, work), 0
             else:
                 forward = backward = 0
             most = max(most, work + forward, scratch + backward)
@@ -247,7 +250,6 @@ class _Placing:
             return DensePlan(
                 **common, activation=op.activation == "relu", weights=weights, pitch=pitch,
                 resident=op.layer in self.resident, x_factors=x_factors, d_factors=d_factors, splits=1,
-                gradient_splits=1,
             )  # fmt: skip
         if op.kind in ("conv_forward", "conv_pool_forward"):
             weights, biases, transposed = parameters

@@ -43,17 +43,12 @@ def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
     return plan, splits * sums if splits > 1 else 0, backward
 
 
-def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
-    """The same for a dense layer."""
+def share_dense(plan, threads, limit, forward_scratch):
+    """The same for a dense layer, which needs no scratch backward."""
     if plan.resident:
-        lanes = next((n for n in (32, 16) if plan.quads * n <= threads), 8)
-        shared = next((n for n in (4, 2) if plan.inputs * n <= threads), 1)
-        return replace(plan, lanes=lanes, gradient_splits=shared), 0, 0
+        return replace(plan, lanes=next((n for n in (32, 16) if plan.quads * n <= threads), 8)), 0
     splits = _fewest_steps(plan.inputs, min(threads // plan.quads, limit // plan.pitch_used))
-    shared = _fewest_steps(plan.quads, min(threads // plan.inputs, limit // plan.inputs))
-    placed = {"scratch": forward_scratch, "gradient_scratch": backward_scratch}
-    plan = replace(plan, splits=splits, gradient_splits=shared, **placed)
-    return plan, splits * plan.pitch_used, shared * plan.inputs
+    return replace(plan, splits=splits, scratch=forward_scratch), splits * plan.pitch_used
 
 
 def _fewest_steps(terms, most):
@@ -63,15 +58,15 @@ def _fewest_steps(terms, most):
 
 
 def share_tiles(layers, blocks):
-    """Rows and columns of the smallest rectangle of tiles, such that `blocks` of them cover every layer's weights.
+    """Rows and columns of a rectangle of tiles, such that `blocks` of them cover every layer's weights.
 
-    The squarer it is, the fewer factors a block reads.
+    The smaller it is, the fewer products a block makes; the squarer, the fewer factors it reads.
     """
     most_rows, most_columns = max(layer.row_tiles for layer in layers), max(layer.quads for layer in layers)
     best = None
     for rows in range(1, most_rows + 1):
         for columns in range(1, most_columns + 1):
-            size = rows * columns, rows + columns
+            size = rows * columns + 2 * (rows + columns), rows
             needed = sum(-(-layer.row_tiles // rows) * -(-layer.quads // columns) for layer in layers)
             if needed <= blocks and (best is None or size < best[0]):
                 best = size, (rows, columns)

@@ -13,7 +13,7 @@ from helpers.kernels.fused.parameters import make_await
 from helpers.kernels.fused.places import ConvPlan, DensePlan, PoolPlan
 from helpers.kernels.fused.pooling import pool_forward, pool_input_gradient, relu_forward, relu_input_gradient
 from helpers.kernels.fused.profile import make_lap
-from helpers.kernels.fused.streamed import streamed_forward, streamed_input_gradient
+from helpers.kernels.fused.streamed import streamed_forward
 
 # Every function below takes (mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread): the
 # block's shared memory as floats and integers, global arrays, where this image's factors and this block's partial sums
@@ -53,8 +53,8 @@ def _phases(plan):
             parts = [_of_memory(pool_forward(stage, threads))]
         else:
             parts = [_of_memory(relu_forward(stage, threads))]
-        if stage in plan.convolutions[1:] or stage is plan.dense[0]:
-            _wait_before(stage, phases, plan)
+        if stage is plan.dense[0]:
+            _wait_before(phases, plan)
         phases += [(f"{stage.name} forward", [part]) for part in parts]
     phases.append(("loss", [_of_head(softmax_cross_entropy(plan))]))
     for stage in reversed(plan.stages):
@@ -62,9 +62,9 @@ def _phases(plan):
     return phases
 
 
-def _wait_before(stage, phases, plan):
-    """Parameters that are still on their way must be there before the first of their readers starts."""
-    wait = make_await(plan, plan.convolutions.index(stage) if isinstance(stage, ConvPlan) else -1)
+def _wait_before(phases, plan):
+    """Dense parameters that are still on their way must be there before the first of their readers starts."""
+    wait = make_await(plan)
     if wait is None:
         return
     if not phases:
@@ -80,8 +80,7 @@ def _backward(stage, threads):
         longest = max(len(sums), len(inputs))
         return [[*inputs[i : i + 1], *sums[i : i + 1]] for i in range(longest)]
     if isinstance(stage, DensePlan):
-        gradient = dense_input_gradient if stage.resident else streamed_input_gradient
-        return [[_of_dense(f)] for f in gradient(stage, threads)]
+        return [[_of_dense(f)] for f in dense_input_gradient(stage, threads)]
     if stage.input_gradient is None:
         return []
     make = pool_input_gradient if isinstance(stage, PoolPlan) else relu_input_gradient

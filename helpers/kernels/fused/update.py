@@ -42,7 +42,7 @@ def make_update(plan, optimizer):
     threads, owned, chunk = plan.threads, plan.tiles_per_block * TILE, plan.sums_per_block
     splits, groups, scratch, size = plan.update_splits, plan.update_groups, plan.update_scratch, plan.parameter_cells
     sums_scratch = scratch + owned * splits
-    weight_of, sum_at = _make_weight_of(plan), _make_sum_at(plan)
+    (weight_of, sums_of), sum_at = _make_weight_of(plan), _make_sum_at(plan)
     rounds, two = -(-owned // threads), len(optimizer.slots) > 1
     ahead, sums_ahead = (rounds if rounds <= MOST_HELD else 0), chunk <= threads
     own_sum, sum_both = 3 * ahead, _make_sums(plan)
@@ -75,9 +75,9 @@ def make_update(plan, optimizer):
 
     @device_function
     def step_weight(u, at, mem, parameters, slots, held, i, scale, correction):
-        gradient = ZERO
+        gradient, first = ZERO, sums_of(u)
         for split in range(splits):
-            gradient += mem[scratch + split * owned + u]
+            gradient += mem[first + split * owned]
         step_at(at, gradient, held, i, parameters, slots, scale, correction)
 
     @device_function
@@ -210,19 +210,27 @@ def _sum_tiles(plan):
 
 
 def _make_weight_of(plan):
-    """Device function (u, block): cell of the parameter that entry `u` of the block's tiles stands for, or -1."""
-    tiles, columns, locate = plan.tiles_per_block, plan.rectangle[1], _make_locate(plan)
+    """Device functions (u, block) -> cell of the parameter that entry `u` of the block is, or -1; u -> its sums.
+
+    Entries run through the rows of the rectangle: neighbours are written side by side.
+    """
+    (rows_of, columns), tiles, locate = plan.rectangle, plan.tiles_per_block, _make_locate(plan)
+    across, entries, scratch = 4 * columns, 16 * rows_of * columns, plan.update_scratch
 
     @device_function
     def weight_of(u, block):
-        tile, e = remainder(u, tiles), quotient(u, tiles)
         _, _, weight, pitch, rows, width = locate(block)
-        row = 4 * quotient(tile, columns) + (e >> 2)
-        column = 4 * remainder(tile, columns) + (e & 3)
-        inside = e < TILE and row < rows and column < width
+        row, column = quotient(u, across), remainder(u, across)
+        inside = u < entries and row < rows and column < width
         return weight + row * pitch + column if inside else np.int64(-1)
 
-    return weight_of
+    @device_function
+    def sums_of(u):
+        row, column = quotient(u, across), remainder(u, across)
+        tile = quotient(row, 4) * columns + quotient(column, 4)
+        return scratch + (4 * remainder(row, 4) + remainder(column, 4)) * tiles + tile
+
+    return weight_of, sums_of
 
 
 def _make_sum_at(plan):

@@ -182,6 +182,7 @@ def _sum_tiles(plan):
     tiles, splits, batch, pitch = plan.tiles_per_block, plan.update_splits, plan.batch, plan.factors
     scratch, columns, locate = plan.update_scratch, plan.rectangle[1], _make_locate(plan)
     turns, even = -(-batch // splits), batch % splits == 0
+    at_once = next(n for n in (8, 4, 6, 5, 7, 3, 2, 1) if turns % n == 0)
 
     @device_function
     @unrolled
@@ -195,13 +196,20 @@ def _sum_tiles(plan):
         down, right = 4 * quotient(tile, columns), 4 * remainder(tile, columns)
         if down < rows and right < width:
             x, d = x + down, d + right
-            for turn in range(turns):
-                n = split + turn * splits
-                if even or n < batch:
-                    a, b = load4(factors, n * pitch + x), load4(factors, n * pitch + d)
+            a = registers(at_once, 4)
+            b = registers(at_once, 4)
+            for turn in range(turns // at_once):
+                for u in unroll(at_once):  # all are on their way before the first is used
+                    n = split + (turn * at_once + u) * splits
+                    here = n if even else min(n, batch - 1)
+                    a[u, 0], a[u, 1], a[u, 2], a[u, 3] = load4(factors, narrow(here * pitch + x))
+                    b[u, 0], b[u, 1], b[u, 2], b[u, 3] = load4(factors, narrow(here * pitch + d))
+                for u in unroll(at_once):
+                    exists = even or split + (turn * at_once + u) * splits < batch
                     for i in unroll(4):
+                        left = a[u, i] if exists else ZERO
                         for j in unroll(4):
-                            sums[i, j] += a[i] * b[j]
+                            sums[i, j] += left * b[u, j]
         for i in unroll(4):
             for j in unroll(4):
                 mem[narrow(scratch + (split * TILE + 4 * i + j) * tiles + tile)] = sums[i, j]

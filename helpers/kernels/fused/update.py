@@ -101,7 +101,7 @@ def make_update(plan, optimizer):
     @device_function
     def update(mem, parameters, slots, scale, correction, held, places, block, thread):
         for i in range(rounds):
-            here = 3 * i if ahead else 0
+            here = 3 * i if ahead else own_sum + 3  # behind what is held for the sum
             at = places[i] if ahead else weight_of(thread + i * threads, block)
             if at >= 0:
                 if not ahead:
@@ -120,7 +120,7 @@ def held_sizes(plan):
     """Floats and places that a thread keeps: parameter and two slots of each weight and of the sum that it owns."""
     rounds = -(-plan.tiles_per_block * TILE // plan.threads)
     ahead = rounds if rounds <= MOST_HELD else 0
-    return 3 * (ahead + 1), ahead + 2
+    return 3 * (ahead + 1 if ahead else 2), ahead + 2
 
 
 def _make_sums(plan):

@@ -74,7 +74,7 @@ def conv_forward(plan, threads):
     @device_function
     def whole(item, mem, ints):
         sums = cuda.local.array(held, float32)
-        cell, group = remainder(item, cells), quotient(item, cells)
+        cell, group = quotient(item, groups), remainder(item, groups)
         multiply(sums, mem, cell, group, 0)
         for k in range(at_once):
             best, winner = sums[k * outputs], 0
@@ -87,15 +87,16 @@ def conv_forward(plan, threads):
     def part(item, mem, ints):
         sums = cuda.local.array(held, float32)
         position, split = remainder(item, sums_of), quotient(item, sums_of)
-        multiply(sums, mem, remainder(position, cells), quotient(position, cells), split * channels)
+        multiply(sums, mem, quotient(position, groups), remainder(position, groups), split * channels)
         for i in range(held):
             mem[scratch + (split * held + i) * sums_of + position] = sums[i]
 
     @device_function
     def together(item, mem, ints):
         sums = cuda.local.array(outputs, float32)
-        cell, k = remainder(item, cells), quotient(item, cells)
-        at = scratch + remainder(k, at_once) * (outputs * sums_of) + quotient(k, at_once) * cells + cell
+        position, inner = remainder(item, sums_of), quotient(item, sums_of)
+        cell, k = quotient(position, groups), remainder(position, groups) * at_once + inner
+        at = scratch + inner * (outputs * sums_of) + position
         for v in range(outputs):
             sums[v] = mem[at + v * sums_of]
         for split in range(1, splits):

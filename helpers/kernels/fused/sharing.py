@@ -48,10 +48,10 @@ def _forward_cost(plan, at_once, splits):
     patch, weights = plan.patch[0] * plan.patch[1] // 2, taps * -(-at_once // 4)
     channels = plan.channels // splits
     issued = channels * (taps * outputs * at_once + patch + weights + 6) + 40
-    passes = channels * (3 * patch + weights)  # a pair of cells for 32 lanes: two passes, more with conflicts
+    passes = channels * (2 * patch + weights)  # a pair of cells for 32 lanes: two passes
     added = splits * plan.cell_count * plan.filters * outputs / WARP if splits > 1 else 0
     idle = MANY_WARPS / min(warps, MANY_WARPS)  # few warps do not hide each other's waits
-    return max(-(-warps // 4) * issued * idle, warps * passes) + 2 * added
+    return max(-(-warps // 4) * issued * idle, warps * passes) + 4 * added
 
 
 def share_dense(plan, threads, limit, forward_scratch, backward_scratch):

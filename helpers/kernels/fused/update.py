@@ -18,7 +18,7 @@ from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
 TILE = 16  # weights of a tile
-MOST_PARTS = 8  # partial sums that a thread has on their way at once
+MOST_PARTS = 12  # partial sums that a thread has on their way at once
 MOST_HELD = 4  # parameters that a thread reads ahead, before it sums their gradients
 
 

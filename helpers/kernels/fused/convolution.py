@@ -70,12 +70,12 @@ def conv_forward(plan, threads):
     outputs, cells, groups = window_h * window_w, plan.cell_count, plan.filters // at_once
     filters, sums_of = plan.filters, cells * groups
     settle, multiply, scratch = _make_settle(plan), _make_multiply(plan), plan.scratch
-    channels, held = plan.channels // splits, at_once * outputs
+    channels, held, window_of = plan.channels // splits, at_once * outputs, _make_window_of(cells, groups)
 
     @device_function
     def whole(item, mem, ints):
         sums = cuda.local.array(held, float32)
-        cell, group = remainder(item, cells), quotient(item, cells)
+        cell, group = window_of(item)
         multiply(sums, mem, cell, group, 0)
         for k in range(at_once):
             best, winner = sums[k * outputs], 0
@@ -88,7 +88,8 @@ def conv_forward(plan, threads):
     def part(item, mem, ints):
         sums = cuda.local.array(held, float32)
         position, split = remainder(item, sums_of), quotient(item, sums_of)
-        multiply(sums, mem, remainder(position, cells), quotient(position, cells), split * channels)
+        cell, group = window_of(position)
+        multiply(sums, mem, cell, group, split * channels)
         for i in range(held):
             mem[scratch + (split * held + i) * sums_of + position] = sums[i]
 
@@ -96,7 +97,8 @@ def conv_forward(plan, threads):
     def together(item, mem, ints):
         sums = cuda.local.array(outputs, float32)
         position, inner = remainder(item, sums_of), quotient(item, sums_of)
-        cell, k = remainder(position, cells), quotient(position, cells) * at_once + inner
+        cell, group = window_of(position)
+        k = group * at_once + inner
         at = scratch + inner * (outputs * sums_of) + position
         for v in range(outputs):
             sums[v] = mem[at + v * sums_of]
@@ -112,6 +114,24 @@ def conv_forward(plan, threads):
     if splits == 1:
         return [each(sums_of, threads, whole)]
     return [each(sums_of * splits, threads, part), each(cells * filters, threads, together)]
+
+
+def _make_window_of(cells, groups):
+    """Device function item -> (cell, group of filters): which of the two neighbouring threads have in common.
+
+    With neighbouring filters they read the same patches and all weights of a tap at once, but they must be a power of
+    two, since a division costs more than that saves.
+    """
+
+    @device_function
+    def neighbouring_filters(item):
+        return quotient(item, groups), remainder(item, groups)
+
+    @device_function
+    def neighbouring_cells(item):
+        return remainder(item, cells), quotient(item, cells)
+
+    return neighbouring_cells if groups & (groups - 1) else neighbouring_filters
 
 
 def _make_multiply(plan):

@@ -34,21 +34,26 @@ def streamed_forward(plan, threads):
     inputs, outputs, pitch, quads, splits = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.splits
     share, x, y, scratch, used = -(-inputs // splits), plan.x.offset, plan.y.offset, plan.scratch, plan.pitch_used
     activation, weights, even = plan.activation, plan.weights, inputs % splits == 0
+    at_once = next(n for n in (8, 7, 6, 5, 4, 3, 2, 1) if share % n == 0)
 
     @device_function
+    @unrolled
     def multiply(item, mem, parameters, factors, row):
         quad, split = remainder(item, quads), quotient(item, quads)
         a, b, c, d = ZERO, ZERO, ZERO, ZERO
-        first = split * share
-        count = share if even else min(inputs - first, share)
-        at = weights + first * pitch + 4 * quad
-        for i in range(count):
-            value = mem[x + first + i]
-            w = load4(parameters, at + i * pitch)
-            a += value * w[0]
-            b += value * w[1]
-            c += value * w[2]
-            d += value * w[3]
+        w = registers(at_once, 4)
+        for turn in range(share // at_once):
+            first = split * share + turn * at_once
+            for i in unroll(at_once):  # all are on their way before the first is used
+                here = first + i if even else min(first + i, inputs - 1)
+                w[i, 0], w[i, 1], w[i, 2], w[i, 3] = load4(parameters, weights + here * pitch + 4 * quad)
+            for i in unroll(at_once):
+                value = mem[x + (first + i if even else min(first + i, inputs - 1))]
+                value = value if even or first + i < inputs else ZERO
+                a += value * w[i, 0]
+                b += value * w[i, 1]
+                c += value * w[i, 2]
+                d += value * w[i, 3]
         store4(mem, scratch + split * used + 4 * quad, a, b, c, d)
 
     @device_function

@@ -187,9 +187,9 @@ def _end(lane):
 
 def _beside(lane, outside):
     """What is written to the right of a lane: labels that do not fit inside, from right to left."""
-    return "; ".join(f"{'' if part is lane[-1] else 'before it '}{part.line}" for part in reversed(outside))
+    return "; ".join(f"{'' if part is lane[-1] else 'before it: '}{part.line}" for part in reversed(outside))
 
 
 def _width_beside(lane):
     text = _beside(lane, [part for part in lane if not fits(part, LANE)])
-    return BESIDE + text_width(text, SIZE) if text else 0
+    return BESIDE + text_width(text, SIZE) + 0.04 if text else 0

@@ -38,7 +38,7 @@ class Segment:
 
     @property
     def label_width(self):
-        return max(text_width(text, SIZE) for text in (self.name, self.value)) + 0.02
+        return max(text_width(text, SIZE) for text in (*self.name.splitlines(), self.value)) + 0.02
 
     @property
     def line(self):
@@ -102,9 +102,7 @@ def lead_out(axes, segments, top, length=ROOM):
     list of Segment
         Those left out.
     """
-    kept, dropped = list(segments), []
-    while kept and sum(segment.label_width + SPACE for segment in kept) > length + SPACE:
-        dropped.append(kept.pop(min(range(len(kept)), key=lambda i: kept[i].width)))
+    kept, dropped = that_fit(segments, length)
     places = spread([s.middle for s in kept], [s.label_width for s in kept], SPACE, length)
     foot = top + LEADERS - 2 * LINE
     for segment, x in zip(kept, places):
@@ -112,6 +110,14 @@ def lead_out(axes, segments, top, length=ROOM):
         axes.text(x, foot, f"{segment.name}\n{segment.value}", ha="center", va="bottom", fontsize=SIZE, color=INK,
                   linespacing=1.15)  # fmt: skip
     return dropped
+
+
+def that_fit(segments, length=ROOM):
+    """(segments whose labels fit side by side, those that do not: the narrowest)."""
+    kept, dropped = list(segments), []
+    while kept and sum(segment.label_width + SPACE for segment in kept) > length + SPACE:
+        dropped.append(kept.pop(min(range(len(kept)), key=lambda i: kept[i].width)))
+    return kept, dropped
 
 
 def spread(wanted, widths, space, length):

@@ -6,8 +6,6 @@ Knows the names of phases and the frame in charts.py; must not learn how cycles 
 import math
 from dataclasses import dataclass
 
-from matplotlib.patheffects import withStroke
-
 from helpers.drawing.charts import SEPARATOR, add_list, new_chart, text_width
 from helpers.drawing.figure_style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE
 from helpers.drawing.stacked_bars import (
@@ -164,7 +162,7 @@ def _head_kinds(axes, phases, total, clock_hz):
         left += width
     texts = [text for text, _, _ in heads]
     middles = [left + width / 2 for _, left, width in heads]
-    places = spread(middles, [text_width(text, SIZE, "bold") + 0.04 for text in texts], 3 * SPACE, ROOM)
+    places = spread(middles, [text_width(text, SIZE, "bold") + 0.1 for text in texts], 3 * SPACE, ROOM)
     for (text, left, width), x in zip(heads, places):
         axes.plot([left + 0.02, left + width - 0.02], [FOOT + HEADS - 0.08] * 2, color=INK, lw=1)
         axes.text(x, FOOT, text, ha="center", va="bottom", fontsize=SIZE, fontweight="bold", color=INK)
@@ -176,6 +174,5 @@ def _mark_floor(axes, length, text, top):
     axes.plot([0, length], [y, y], color=INK, lw=1.6, solid_capstyle="butt")
     axes.plot([length, length], [y - tick, y + tick], color=INK, lw=1.6)
     fits_beside = length + 0.16 + text_width(text, SIZE) <= ROOM
-    label = axes.text(length + (0.08 if fits_beside else -0.12), y, text, ha="left" if fits_beside else "right",
-                      va="center", fontsize=SIZE, color=INK)  # fmt: skip
-    label.set_path_effects([withStroke(linewidth=5, foreground="white")])  # over the line where none is beside it
+    axes.text(length + (0.08 if fits_beside else -0.12), y, text, ha="left" if fits_beside else "right", va="center",
+              fontsize=SIZE, color=INK, bbox={"facecolor": "white", "pad": 1, "linewidth": 0})  # fmt: skip

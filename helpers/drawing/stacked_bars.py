@@ -4,6 +4,7 @@ Works in inches on axes without a scale. Knows the frame in charts.py; must not 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -36,7 +37,7 @@ class Segment:
     def middle(self):
         return self.left + self.width / 2
 
-    @property
+    @cached_property
     def label_width(self):
         return max(text_width(text, SIZE) for text in (*self.name.splitlines(), self.value)) + 0.02
 

@@ -6,6 +6,7 @@ Knows plans (helpers/kernels/fused/places.py); must not learn how parts are draw
 from dataclasses import dataclass
 
 from helpers.kernels.fused.places import ConvPlan, DensePlan
+from helpers.kernels.fused.plan import ROUNDING
 
 CELL_BYTES = 4
 TILE = 16  # dense weights of a tile
@@ -84,7 +85,7 @@ def work_parts(plan):
         of dense weights' gradients, then those of convolutions.
     """
     work = sum(plan.activations)
-    behind = max(stage.gradient_scratch for stage in (*plan.dense, *plan.convolutions))  # the same for all
+    behind = max(stage.gradient + -(-stage.y.size // ROUNDING) * ROUNDING for stage in plan.stages)
     forward, backward = (max(plan.stages, key=cells) for cells in (forward_scratch, backward_scratch))
     tiles, sums = plan.tiles_per_block * TILE * plan.update_splits, plan.sums_per_block * plan.update_groups
     found = {
@@ -106,7 +107,9 @@ def forward_scratch(stage):
     if isinstance(stage, ConvPlan):
         window = stage.window[0] * stage.window[1]
         return stage.splits * stage.cell_count * stage.filters * window if stage.splits > 1 else 0
-    return stage.splits * stage.pitch_used if isinstance(stage, DensePlan) else 0
+    if isinstance(stage, DensePlan):
+        return 0 if stage.resident else stage.splits * stage.pitch_used  # of resident weights warps add their sums
+    return 0
 
 
 def backward_scratch(stage):
@@ -114,7 +117,12 @@ def backward_scratch(stage):
     if isinstance(stage, ConvPlan):
         patches = stage.sums_scratch - stage.gradient_scratch
         return patches + (stage.groups * stage.parameter_count if stage.groups > 1 else 0)
-    return stage.gradient_splits * stage.inputs if isinstance(stage, DensePlan) else 0
+    return gradient_parts(stage) * stage.inputs if isinstance(stage, DensePlan) else 0
+
+
+def gradient_parts(layer):
+    """Parts into which a dense layer cuts the sum of an input's gradient in scratch memory; 0: warps add it up."""
+    return getattr(layer, "gradient_splits", 0) if layer.resident else 0
 
 
 def weight_cells(stage):

@@ -9,7 +9,7 @@ from matplotlib.patches import Polygon
 from helpers.drawing.charts import SEPARATOR, new_chart, text_width
 from helpers.drawing.figure_style import BLUE, DEEP_BLUE, FAINT, GREEN, INK, MUTED, ORANGE
 from helpers.drawing.plan_parts import CELL_BYTES, memory_parts, streamed_parts, work_parts
-from helpers.drawing.plan_tables import card_text, rounds_text
+from helpers.drawing.plan_tables import card_text, fill_text, rounds_text
 from helpers.drawing.stacked_bars import LEADERS, ROOM, SIZE, Segment, draw_bar, fits, inch_axes, lead_out
 from helpers.number_text import show_bytes, show_share
 
@@ -88,7 +88,7 @@ def _fills(plan):
     """Title of one plan."""
     card, parts = plan.card.shared_bytes, memory_parts(plan)
     weights = sum(part.bytes for part in parts if part.kind in ("convolutions", "dense"))
-    claim = f"{plan.network.name} fills {show_share(plan.shared_bytes / card)} of a block's shared memory"
+    claim = f"{plan.network.name} fills {fill_text(plan)} of a block's shared memory"
     claim += f"; parameters alone take {show_share(weights / card)}"
     streamed = [part.name for part in streamed_parts(plan)]
     return claim + (f"; {_and(streamed)} {_verb('stream', streamed)} from L2" if streamed else "")

@@ -12,6 +12,7 @@ from helpers.drawing.plan_parts import (
     TILE,
     backward_scratch,
     forward_scratch,
+    gradient_parts,
     memory_parts,
     streamed_parts,
     tensor_cells,
@@ -92,6 +93,12 @@ def rounds_text(plan):
     return f"{_count(plan.rounds, 'image')[1]} a block and step"
 
 
+def fill_text(plan):
+    """The share of a block's shared memory that a plan takes; "100 %" only where nothing is left."""
+    share = plan.shared_bytes / plan.card.shared_bytes
+    return show_share(share, 1 if 0.995 <= share < 1 else 0)
+
+
 def _facts(plan):
     """{what: text} of one plan."""
     parameters, (rows, columns) = plan.network.parameter_count, plan.rectangle
@@ -103,8 +110,7 @@ def _facts(plan):
         "blocks": f"{plan.blocks:,}" + (f", {idle:,} of them without images" if idle else ""),
         "threads a block": f"{plan.threads:,}",
         "images a block and step": f"{plan.rounds:,}" + (" at most" if plan.batch % plan.image_blocks else ""),
-        "shared memory of a block": f"{plan.shared_bytes:,} of {plan.card.shared_bytes:,} bytes "
-        f"({show_share(plan.shared_bytes / plan.card.shared_bytes)})",
+        "shared memory of a block": f"{plan.shared_bytes:,} of {plan.card.shared_bytes:,} bytes ({fill_text(plan)})",
         "parameters in shared memory": f"{parameters - in_l2:,} of {parameters:,}, in {show_bytes(kept)}",
         "parameters streamed from L2": f"{', '.join(sorted(streamed))}: {in_l2:,}" if streamed else "none",
         "dense weights that a block updates": f"{4 * rows}{TIMES}{4 * columns}, {TILE * rows * columns:,} at most",
@@ -134,23 +140,25 @@ def _work_forward(stage):
             _count(stage.splits, "part", " of the channels"),
         )  # fmt: skip
     if isinstance(stage, DensePlan):
-        return _pieces(_count(stage.quads, "group", " of 4 outputs"), _count(stage.splits, "part", " of the inputs"))
+        lanes, parts = _count(stage.lanes, "lane"), _count(stage.splits, "part", " of the inputs")
+        return _pieces(_count(stage.quads, "group", " of 4 outputs"), lanes if stage.resident else parts)
     return _pieces(_count(stage.y.size, "output"))
 
 
 def _work_backward(stage):
     """The same for the backward pass; None where nothing is left to do."""
     if isinstance(stage, ConvPlan):
-        rows = stage.channels * stage.kernel[0] * stage.filters
-        return _pieces(_count(rows, "row", " of weights"), _count(stage.groups, "group", f" of {_cells_of(stage)}"))
+        rows, at_once = stage.channels * stage.kernel[0] * stage.filters, getattr(stage, "rows_at_once", 1)
+        pieces = _count(rows, "row", " of weights")
+        pieces = pieces if at_once == 1 else _count(rows // at_once, "group", f" of {at_once} rows of weights")
+        return _pieces(pieces, _count(stage.groups, "group", " of windows" if stage.pooled else " of outputs"))
     if stage.input_gradient is None:
         return None
-    parts = [_count(stage.gradient_splits, "part", " of the outputs")] if isinstance(stage, DensePlan) else []
-    return _pieces(_count(stage.x.size, "input"), *parts)
-
-
-def _cells_of(stage):
-    return "windows" if stage.pooled else "outputs"
+    inputs = _count(stage.x.size, "input")
+    if not isinstance(stage, DensePlan):
+        return _pieces(inputs)
+    parts = gradient_parts(stage)
+    return _pieces(inputs, _count(parts, "part", " of the outputs")) if parts else f"{inputs[1]}, several a warp"
 
 
 def _count(count, noun, rest=""):

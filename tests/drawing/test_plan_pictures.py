@@ -1,6 +1,7 @@
 """Bars are to scale, every label lies inside the chart and over no other, and titles say what the plan says."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from helpers.drawing.plan_parts import memory_parts
 from helpers.drawing.plan_pictures import draw_plan, draw_plans
 from helpers.drawing.stacked_bars import ROOM, Segment, spread, that_fit
 from helpers.kernels.fused.epoch import epoch_kernel
+from helpers.kernels.fused.places import Card
 from helpers.optimizers import SGD
 from tests.drawing.plans import LARGE, MIDDLING, SMALL, lenet_on, many_plans
 
@@ -61,7 +63,10 @@ def test_a_bar_is_to_scale():
 def test_the_title_is_computed_from_the_plan():
     full = shown(draw_plan(lenet_on(LARGE), "a card's name"))
     used = lenet_on(LARGE)
-    assert f"lenet5 fills {100 * used.shared_bytes / 232_448:.0f}\u00a0% of a block's shared memory" in full
+    roomy = replace(used, card=Card(132, 2 * used.shared_bytes))
+    assert "lenet5 fills 50\u00a0% of a block's shared memory" in shown(draw_plan(roomy))
+    tight = replace(used, card=Card(132, used.shared_bytes + 400))
+    assert "lenet5 fills 99.8\u00a0% of a block's shared memory" in shown(draw_plan(tight))
     assert f"parameters alone take {100 * 4 * used.resident / 232_448:.0f}\u00a0%" in full
     assert "a card's name" in full and "512 threads a block" in full and "L2" not in full
     small = draw_plan(lenet_on(SMALL))

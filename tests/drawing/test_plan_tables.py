@@ -70,7 +70,7 @@ def test_the_summary_names_what_streams_and_who_idles():
     assert large["blocks"] == "132, 4 of them without images" and large["images a block and step"] == "1"
     assert middling["blocks"] == "46, 12 of them without images"
     assert middling["images a block and step"] == "3 at most"
-    assert "of 232,448 bytes (99" in large["shared memory of a block"]
+    assert large["shared memory of a block"].startswith(f"{lenet_on(LARGE).shared_bytes:,} of 232,448 bytes (")
 
 
 def test_the_same_card_twice_is_refused():

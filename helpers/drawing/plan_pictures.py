@@ -125,7 +125,7 @@ def _card(plan):
 
 
 def _list(parts):
-    return ", ".join(f"{part.name} {show_bytes(part.bytes)}" for part in parts)
+    return ", ".join(f"{part.name} {show_bytes(part.bytes)}" for part in parts) or "nothing"
 
 
 def _told(plan):
@@ -177,6 +177,8 @@ def _draw_work(axes, plan, bar_bottom, scale):
         bottom, middle = top - (row + 1) * LANE, top - (row + 0.5) * LANE
         axes.text(0, middle, when, va="center", fontsize=SIZE, color=INK)
         outside = draw_bar(axes, lane, bottom + 0.02, LANE - 0.04)
+        if not lane:
+            axes.text(left, middle, "nothing", va="center", fontsize=SIZE, color=MUTED)
         if outside:
             axes.text(_end(lane) + BESIDE, middle, _beside(lane, outside), va="center", fontsize=SIZE, color=INK)
 

@@ -52,6 +52,12 @@ def test_labels_of_a_plan_lie_apart(which):
     assert all(part.name in shown(chart) for part in memory_parts(plan))
 
 
+def test_a_pass_that_needs_no_scratch_says_so():
+    (plan,) = [plan for plan in many_plans() if not plan.convolutions]
+    chart = draw_plan(plan)
+    assert "forward: nothing" in chart.alt and "nothing" in [text.get_text() for text in labels_of(chart)]
+
+
 def test_a_bar_is_to_scale():
     plan = lenet_on(LARGE)
     (axes,) = draw_plan(plan).figure.axes

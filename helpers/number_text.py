@@ -1,4 +1,4 @@
-"""How numbers are written for a reader: times, ratios, shares, powers of ten.
+"""How numbers are written for a reader: times, bytes, ratios, shares, powers of ten.
 
 Knows numbers and units; must not learn what they measure.
 """
@@ -15,6 +15,14 @@ def show_time(value, unit):
         if seconds < limit:
             return f"{_digits(seconds * factor)} {name}"
     return f"{_digits(seconds / 3600)} h"
+
+
+def show_bytes(count):
+    """Bytes with three digits and a unit that fits, of 1000 each: 624 bytes, 13.3 KB, 5.24 MB."""
+    for limit, factor, name in ((1e3, 1, None), (999.5e3, 1e3, "KB"), (999.5e6, 1e6, "MB")):
+        if count < limit:
+            return f"{_digits(count / factor)} {name}" if name else f"{count:,.0f} bytes"
+    return f"{_digits(count / 1e9)} GB"
 
 
 def _digits(value):

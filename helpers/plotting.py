@@ -19,13 +19,12 @@ from helpers.drawing.charts import (
     place,
     save_figure,
 )
-from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, INK, MUTED, ORANGE
+from helpers.drawing.figure_style import BLUE, DEEP_BLUE, DEEP_ORANGE, FAINT, GREEN, INK, MUTED, ORANGE
 from helpers.drawing.system_lines import marks_of, system_name, time_of
 from helpers.number_text import show_ratio, show_share, show_time
 
 __all__ = ["plot_confusion", "plot_digits", "plot_kernels", "plot_ladder", "plot_learning_curve", "plot_speedup",
            "plot_time_shares", "save_figure"]  # fmt: skip
-GREEN = "#6fb39c"
 PASS_COLOURS = {"forward": "#6b9fd2", "input gradient": GREEN, "weight gradient": ORANGE}
 SPREAD = "line: fastest to slowest"
 MANY = 10  # bars that need lower rows

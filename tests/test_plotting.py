@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.drawing.charts import text_width, wrap
 from helpers.figures import draw_figures
-from helpers.number_text import show_ratio, show_spread, show_time
+from helpers.number_text import show_bytes, show_ratio, show_spread, show_time
 from helpers.plotting import (
     plot_confusion,
     plot_digits,
@@ -205,6 +205,14 @@ def test_a_figure_without_text_or_too_large_is_refused(tmp_path):
 )
 def test_times_have_three_digits(value, unit, text):
     assert show_time(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    "count, text",
+    [(624, "624 bytes"), (13_280, "13.3 KB"), (232_448, "232 KB"), (999_700, "1.00 MB"), (2.5e9, "2.50 GB")],
+)
+def test_bytes_have_a_unit_that_fits(count, text):
+    assert show_bytes(count) == text
 
 
 def test_ratios_and_lines():

@@ -9,6 +9,7 @@ FAINT = "#e4e8ec"  # grids, cells untouched
 BLUE = "#a9cdee"  # a block; rivals
 DEEP_BLUE = "#2f6fab"  # text about what BLUE marks
 ORANGE = "#f0862b"  # a thread; what the title claims
+GREEN = "#6fb39c"  # a third of its kind, beside blue and orange
 DEEP_ORANGE = "#c25e08"  # text about what ORANGE marks
 
 STYLE = {

@@ -1,0 +1,137 @@
+"""What lies where in a block's shared memory under a plan of the fused kernel, as parts with a place and a size.
+
+Knows plans (helpers/kernels/fused/places.py); must not learn how parts are drawn or written.
+"""
+
+from dataclasses import dataclass
+
+from helpers.kernels.fused.places import ConvPlan, DensePlan
+from helpers.kernels.fused.plan import ROUNDING
+
+CELL_BYTES = 4
+TILE = 16  # dense weights of a tile
+
+
+@dataclass(frozen=True)
+class Part:
+    """Cells [begin, begin + cells) of shared memory, what they hold, and of which kind it is.
+
+    Kinds: "convolutions", "dense", "tensors", "work", "free"; in the work area also "gradients" and "scratch".
+    """
+
+    name: str
+    kind: str
+    begin: int
+    cells: int
+
+    @property
+    def end(self):
+        return self.begin + self.cells
+
+    @property
+    def bytes(self):
+        return CELL_BYTES * self.cells
+
+
+def memory_parts(plan):
+    """A block's shared memory from its first cell to the card's last one, without gaps.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    list of Part
+        Parameters of all convolutions, those of each resident dense layer, the tensors of one image (with the few
+        words in which a block keeps books), the work area, and what is free.
+    """
+    (tensors, cells), last = plan.activations, plan.card.shared_bytes // CELL_BYTES
+    resident = sorted((layer for layer in plan.dense if layer.resident), key=lambda layer: layer.weights)
+    ends = [*(layer.weights for layer in resident[1:]), plan.resident]
+    parts = [
+        Part(_several(plan.convolutions), "convolutions", 0, plan.copied),
+        *(Part(x.name, "dense", x.weights, end - x.weights) for x, end in zip(resident, ends)),
+        Part("tensors", "tensors", tensors, cells),
+        Part("work area", "work", tensors + cells, plan.cells - tensors - cells),
+        Part("free", "free", plan.cells, last - plan.cells),
+    ]
+    return [part for part in parts if part.cells]
+
+
+def _several(stages):
+    """Names of stages, of many the first and the last one."""
+    names = [stage.name for stage in stages]
+    return " to ".join(names[:: len(names) - 1]) if len(names) > 2 else ", ".join(names)
+
+
+def streamed_parts(plan):
+    """Parameters of dense layers that no block keeps: each image reads them from L2; `begin` is in global memory."""
+    streamed = [layer for layer in plan.dense if not layer.resident]
+    return [Part(layer.name, "dense", layer.weights, weight_cells(layer)) for layer in streamed]
+
+
+def work_parts(plan):
+    """What uses the work area one after the other.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    dict of str to list of Part
+        "forward": the largest scratch of a stage; "backward": all gradients, then the largest scratch; "update": sums
+        of dense weights' gradients, then those of convolutions.
+    """
+    work = sum(plan.activations)
+    behind = max(stage.gradient + -(-stage.y.size // ROUNDING) * ROUNDING for stage in plan.stages)
+    forward, backward = (max(plan.stages, key=cells) for cells in (forward_scratch, backward_scratch))
+    tiles, sums = plan.tiles_per_block * TILE * plan.update_splits, plan.sums_per_block * plan.update_groups
+    found = {
+        "forward": [Part(f"scratch of {forward.name}", "scratch", work, forward_scratch(forward))],
+        "backward": [
+            Part("gradients", "gradients", work, behind - work),
+            Part(f"scratch of {backward.name}", "scratch", behind, backward_scratch(backward)),
+        ],
+        "update": [
+            Part("sums of dense weights", "gradients", plan.update_scratch, tiles),
+            Part("sums of convolutions", "scratch", plan.update_scratch + tiles, sums),
+        ],
+    }
+    return {when: [part for part in parts if part.cells] for when, parts in found.items()}
+
+
+def forward_scratch(stage):
+    """Cells in which the shares of a split sum meet in the forward pass."""
+    if isinstance(stage, ConvPlan):
+        window = stage.window[0] * stage.window[1]
+        return stage.splits * stage.cell_count * stage.filters * window if stage.splits > 1 else 0
+    if isinstance(stage, DensePlan):
+        return 0 if stage.resident else stage.splits * stage.pitch_used  # of resident weights warps add their sums
+    return 0
+
+
+def backward_scratch(stage):
+    """Cells that a stage's backward pass needs behind the gradients: patches of windows, shares of split sums."""
+    if isinstance(stage, ConvPlan):
+        patches = stage.sums_scratch - stage.gradient_scratch
+        return patches + (stage.groups * stage.parameter_count if stage.groups > 1 else 0)
+    return gradient_parts(stage) * stage.inputs if isinstance(stage, DensePlan) else 0
+
+
+def gradient_parts(layer):
+    """Parts into which a dense layer cuts the sum of an input's gradient in scratch memory; 0: warps add it up."""
+    return getattr(layer, "gradient_splits", 0) if layer.resident else 0
+
+
+def weight_cells(stage):
+    """Cells that a stage's weights and biases take in shared memory or in L2: padding and second copies included."""
+    if isinstance(stage, ConvPlan):
+        return stage.parameter_count + (stage.weight_count if stage.transposed is not None else 0)
+    return (stage.inputs + 1) * stage.pitch if isinstance(stage, DensePlan) else 0
+
+
+def tensor_cells(view):
+    """Cells of one image of a tensor, with its halo of zeros where it has one."""
+    return view.size if view.channel == 1 else view.channel * view.shape[2]

@@ -1,0 +1,173 @@
+"""Tables of a plan of the fused kernel: a row a stage, and the plan in a few rows; `show_table` shows them.
+
+Knows plans (helpers/kernels/fused/places.py); must not learn how a plan is made or a stage computes.
+"""
+
+from math import prod
+
+import pandas as pd
+
+from helpers.drawing.plan_parts import (
+    CELL_BYTES,
+    TILE,
+    backward_scratch,
+    forward_scratch,
+    gradient_parts,
+    memory_parts,
+    streamed_parts,
+    tensor_cells,
+    weight_cells,
+)
+from helpers.kernels.fused.places import ConvPlan, DensePlan
+from helpers.number_text import show_bytes, show_share
+
+TIMES = " x "
+
+
+def plan_table(plan):
+    """What each stage keeps where, and into how many pieces its work is cut for a block's threads.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for the image and one a stage. Bytes of weights count biases, padding and the second copy of a
+        convolution's weights in another order; bytes of a tensor count its halo of zeros; scratch is shared by all
+        stages. Work backward is that of a convolution's weights' gradient, and of all others' input's gradient.
+    """
+    columns = ("output", "weights are", "weight bytes", "tensor bytes", "work forward", "work backward",
+               "scratch forward, bytes", "scratch backward, bytes")  # fmt: skip
+    rows = [_shape(plan.image), None, 0, CELL_BYTES * tensor_cells(plan.image), None, None, 0, 0]
+    table = {"input": rows}
+    for stage in plan.stages:
+        table[_title(stage)] = [
+            *(_shape(stage.y), weights_place(stage)),
+            *(CELL_BYTES * cells for cells in (weight_cells(stage), tensor_cells(stage.y))),
+            *(_work_forward(stage), _work_backward(stage)),
+            *(CELL_BYTES * cells for cells in (forward_scratch(stage), backward_scratch(stage))),
+        ]
+    frame = pd.DataFrame.from_dict(table, "index", columns=columns).rename_axis("stage")
+    return frame.astype({name: int for name in columns if name.endswith("bytes")})
+
+
+def weights_place(stage):
+    """Where the weights of a stage live, in words; None where it has none."""
+    if isinstance(stage, ConvPlan):
+        return "in shared memory" + (", in two orders" if stage.transposed is not None else "")
+    if isinstance(stage, DensePlan):
+        return "in shared memory" if stage.resident else "streamed from L2"
+    return None
+
+
+def plan_summary(*plans):
+    """A plan in a few rows; several plans side by side.
+
+    Parameters
+    ----------
+    plans : Plan
+        On cards that differ.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A column a plan.
+    """
+    names = [card_text(plan.card) for plan in plans]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the plans' cards are {', '.join(names)}; expected no card twice")
+    return pd.DataFrame({name: _facts(plan) for name, plan in zip(names, plans)}).rename_axis(
+        f"{plans[0].network.name}, batch {plans[0].batch:,}"
+    )
+
+
+def card_text(card):
+    """What a plan knows of a card: "132 multiprocessors, capability 9.0"."""
+    return f"{card.multiprocessors} multiprocessors, capability {'.'.join(map(str, card.capability))}"
+
+
+def rounds_text(plan):
+    """How many images a block takes in a step."""
+    return f"{_count(plan.rounds, 'image')[1]} a block and step"
+
+
+def fill_text(plan):
+    """The share of a block's shared memory that a plan takes; "100 %" only where nothing is left."""
+    share = plan.shared_bytes / plan.card.shared_bytes
+    return show_share(share, 1 if 0.995 <= share < 1 else 0)
+
+
+def _facts(plan):
+    """{what: text} of one plan."""
+    parameters, (rows, columns) = plan.network.parameter_count, plan.rectangle
+    streamed = {part.name for part in streamed_parts(plan)}
+    in_l2 = sum((layer.inputs + 1) * layer.outputs for layer in plan.dense if layer.name in streamed)
+    idle = plan.blocks - plan.image_blocks
+    kept = sum(part.bytes for part in memory_parts(plan) if part.kind in ("convolutions", "dense"))
+    return {
+        "blocks": f"{plan.blocks:,}" + (f", {idle:,} of them without images" if idle else ""),
+        "threads a block": f"{plan.threads:,}",
+        "images a block and step": f"{plan.rounds:,}" + (" at most" if plan.batch % plan.image_blocks else ""),
+        "shared memory of a block": f"{plan.shared_bytes:,} of {plan.card.shared_bytes:,} bytes ({fill_text(plan)})",
+        "parameters in shared memory": f"{parameters - in_l2:,} of {parameters:,}, in {show_bytes(kept)}",
+        "parameters streamed from L2": f"{', '.join(sorted(streamed))}: {in_l2:,}" if streamed else "none",
+        "dense weights that a block updates": f"{4 * rows}{TIMES}{4 * columns}, {TILE * rows * columns:,} at most",
+        "convolution parameters that a block updates": f"{plan.sums_per_block:,} at most",
+    }
+
+
+def _shape(view):
+    return TIMES.join(map(str, view.shape if prod(view.shape[:2]) > 1 else view.shape[2:]))
+
+
+def _title(stage):
+    """A stage's name and what it does beside its own work."""
+    pool = isinstance(stage, ConvPlan) and stage.pooled
+    relu = stage.activation and isinstance(stage, (ConvPlan, DensePlan))
+    return ", ".join([stage.name, *["ReLU"] * relu, *["max-pooling"] * pool])
+
+
+def _work_forward(stage):
+    """Pieces of work among which the threads share the forward pass; a split sum adds a few, later."""
+    if isinstance(stage, ConvPlan):
+        groups = stage.filters // stage.filters_at_once
+        return _pieces(
+            _count(stage.cell_count, "window" if stage.pooled else "output"),
+            _count(groups, "group", f" of {stage.filters_at_once} filters") if stage.filters_at_once > 1
+            else _count(groups, "filter"),
+            _count(stage.splits, "part", " of the channels"),
+        )  # fmt: skip
+    if isinstance(stage, DensePlan):
+        lanes, parts = _count(stage.lanes, "lane"), _count(stage.splits, "part", " of the inputs")
+        return _pieces(_count(stage.quads, "group", " of 4 outputs"), lanes if stage.resident else parts)
+    return _pieces(_count(stage.y.size, "output"))
+
+
+def _work_backward(stage):
+    """The same for the backward pass; None where nothing is left to do."""
+    if isinstance(stage, ConvPlan):
+        rows, at_once = stage.channels * stage.kernel[0] * stage.filters, getattr(stage, "rows_at_once", 1)
+        pieces = _count(rows, "row", " of weights")
+        pieces = pieces if at_once == 1 else _count(rows // at_once, "group", f" of {at_once} rows of weights")
+        return _pieces(pieces, _count(stage.groups, "group", " of windows" if stage.pooled else " of outputs"))
+    if stage.input_gradient is None:
+        return None
+    inputs = _count(stage.x.size, "input")
+    if not isinstance(stage, DensePlan):
+        return _pieces(inputs)
+    parts = gradient_parts(stage)
+    return _pieces(inputs, _count(parts, "part", " of the outputs")) if parts else f"{inputs[1]}, several a warp"
+
+
+def _count(count, noun, rest=""):
+    """(count, "2 groups of 4 outputs")."""
+    return count, f"{count:,} {noun}{'' if count == 1 else 's'}{rest}"
+
+
+def _pieces(first, *others):
+    """Text of a product of counts; what is counted once is left out."""
+    kept = [first, *(other for other in others if other[0] > 1)]
+    product = prod(count for count, _ in kept)
+    return TIMES.join(text for _, text in kept) + (f" = {product:,}" if len(kept) > 1 else "")

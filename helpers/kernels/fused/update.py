@@ -45,7 +45,7 @@ def make_update(plan, optimizer):
     (weight_of, sums_of), sum_at = _make_weight_of(plan), _make_sum_at(plan)
     rounds, two = -(-owned // threads), len(optimizer.slots) > 1
     ahead, sums_ahead = (rounds if rounds <= MOST_HELD else 0), chunk <= threads
-    own_sum, sum_both = 3 * ahead, _make_sums(plan)
+    own_sum, sum_both = 3 * max(ahead, 1), _make_sums(plan)  # behind the weights': they are read in between
     rule = device_function(optimizer.rule(np.float32, math.sqrt))
 
     @device_function
@@ -120,7 +120,7 @@ def held_sizes(plan):
     """Floats and places that a thread keeps: parameter and two slots of each weight and of the sum that it owns."""
     rounds = -(-plan.tiles_per_block * TILE // plan.threads)
     ahead = rounds if rounds <= MOST_HELD else 0
-    return 3 * (ahead + 1), ahead + 2
+    return 3 * (max(ahead, 1) + 1), ahead + 2
 
 
 def _make_sums(plan):

@@ -8,12 +8,14 @@ from toy_data import ToyDataset
 
 from helpers.agreement import MARGIN, agreement_bound, check_agreement
 from helpers.architectures import vgg_small
+from helpers.device import SIMULATOR
 from helpers.engines import make_engine
 from helpers.kernels.fused.places import Card, DoesNotFit
 from helpers.layers import Dense, Flatten, ReLU
 from helpers.network import Network
 from helpers.optimizers import SGD, Adam, cosine
 
+pytestmark = pytest.mark.skipif(not SIMULATOR, reason="interpreted; test_fused_gpu.py is for the card")
 OPTIMIZER = SGD(0.05, momentum=0.9)
 OTHERS = [
     SGD(0.05),
@@ -74,6 +76,11 @@ def test_any_batch_is_shared_by_the_blocks(batch, images):
     made = engine(batch=batch)
     assert (made.plan.image_blocks, made.plan.rounds) == images and made.plan.blocks == 3
     assert_agrees(SMALL, OPTIMIZER, batch, 3)
+
+
+def test_the_smallest_network_has_room_for_its_report():
+    """Its stages and its update need less shared memory than the sums of its losses."""
+    assert_agrees(Network((5, 5, 1), [Flatten(), Dense(3)]), OPTIMIZER, batch=1, steps=3)
 
 
 @pytest.mark.parametrize("optimizer", OTHERS, ids=str)
@@ -191,7 +198,7 @@ def test_a_parameter_that_is_no_number_stops_the_first_step(which):
 
 
 def test_the_step_that_fails_is_named_and_changes_nothing():
-    explode = SGD(lambda epoch: 1e30 if epoch > 1.1 else 0.01)  # from the second step of the second epoch on
+    explode = SGD(lambda epoch: np.inf if epoch > 1.1 else 0.01)  # from the second step of the second epoch on
     made, sound = engine(optimizer=explode), engine(optimizer=explode)
     with pytest.raises(FloatingPointError, match="not finite at step 2 of epoch 1"):
         made.train(0, 2)

@@ -127,7 +127,7 @@ def test_more_phases_than_are_counted_cannot_be_profiled():
 def test_a_loss_that_is_not_finite_ends_the_epochs_kernel_at_its_step():
     plan = plan_epoch(ONE_DENSE, 2, Card(1, 1 << 16, (7, 5)), 32)
     values = arguments(plan, OPTIMIZER, steps=4)
-    values["rates"][2] = 1e30  # of the second step: the third one cannot be computed
+    values["rates"][2] = np.inf  # of the second step: the third one cannot be computed
     trace(epoch_kernel(plan, OPTIMIZER)[0], *values.values(), record=False)
     assert values["state"][STATUS] == 1 + 2 and values["state"][LATE] == 0
     np.testing.assert_array_equal(np.isfinite(values["losses"]), [True, True, False, False])

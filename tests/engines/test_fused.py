@@ -67,7 +67,7 @@ def error(values, exact):
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 def test_losses_parameters_and_slots_are_the_oracles(network):
-    assert_agrees(network, OPTIMIZER, batch=7, steps=3)
+    assert_agrees(network, OPTIMIZER, batch=5, steps=3)
 
 
 @pytest.mark.parametrize("batch, images", [(1, (1, 1)), (2, (2, 1)), (3, (3, 1)), (5, (3, 2)), (10, (3, 4))], ids=str)
@@ -198,7 +198,7 @@ def test_a_parameter_that_is_no_number_stops_the_first_step(which):
 
 
 def test_the_step_that_fails_is_named_and_changes_nothing():
-    explode = SGD(lambda epoch: np.inf if epoch > 1.1 else 0.01)  # from the second step of the second epoch on
+    explode = SGD(lambda epoch: 1e30 if epoch > 1.1 else 0.01)  # from the second step of the second epoch on
     made, sound = engine(optimizer=explode), engine(optimizer=explode)
     with pytest.raises(FloatingPointError, match="not finite at step 2 of epoch 1"):
         made.train(0, 2)

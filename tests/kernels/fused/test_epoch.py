@@ -85,7 +85,7 @@ def test_slots_have_no_race(optimizer):
     check_phases(SMALL, 64, optimizer=optimizer)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(2, 9))
 def test_every_dense_weight_is_updated_once(inputs, outputs, blocks):
     """The rectangles of the blocks cover all weights, biases included, and do not overlap."""

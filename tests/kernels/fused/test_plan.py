@@ -78,6 +78,7 @@ def test_what_a_block_keeps_at_once_does_not_overlap(network, card, threads):
     assert 4 * max(end for _, _, end in regions) <= plan.shared_bytes <= card.shared_bytes
     first, cells = plan.activations  # cleared when a block starts, so that halos are zero
     assert plan.resident <= first and all(first <= begin < end <= first + cells for _, begin, end in tensors(plan))
+    assert first + cells <= plan.update_scratch  # the next image arrives while the update works
 
 
 def tensors(plan):

@@ -15,6 +15,7 @@ from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import load4, quotient, remainder
 
 ZERO = np.float32(0.0)
+MOST_PATCH = 24
 CODE_SHIFT = 20  # a corner word: where the winning patch begins, and above that which output of the window won
 CORNER = (1 << CODE_SHIFT) - 1
 
@@ -94,8 +95,9 @@ def conv_forward(plan, threads):
     @device_function
     def together(item, mem, ints):
         sums = cuda.local.array(outputs, float32)
-        cell, k = remainder(item, cells), quotient(item, cells)
-        at = scratch + remainder(k, at_once) * (outputs * sums_of) + quotient(k, at_once) * cells + cell
+        position, inner = remainder(item, sums_of), quotient(item, sums_of)
+        cell, k = remainder(position, cells), quotient(position, cells) * at_once + inner
+        at = scratch + inner * (outputs * sums_of) + position
         for v in range(outputs):
             sums[v] = mem[at + v * sums_of]
         for split in range(1, splits):
@@ -120,29 +122,34 @@ def _make_multiply(plan):
     outputs, row, column, channel, corner = window_h * window_w, x.row, x.column, x.channel, x.corner
     down, right = window_h * stride_h * row, window_w * stride_w * column
     tap, patch_size = plan.channels * filters, patch_h * patch_w
+    # patches of two channels are on their way at once where they fit the registers
+    together = 2 if channels % 2 == 0 and patch_size <= MOST_PATCH else 1
+    patches = together * patch_size
     read_patch = row_reader(patch_w, column, width(corner, down, right, row, channel))
     read_weights = row_reader(at_once, 1, width(at_once, weights, filters))
 
     @device_function
     def multiply(sums, mem, cell, group, first):
-        patch, w = cuda.local.array(patch_size, float32), cuda.local.array(at_once, float32)
+        patch, w = cuda.local.array(patches, float32), cuda.local.array(at_once, float32)
         for i in range(at_once * outputs):
             sums[i] = ZERO
         at = corner + quotient(cell, wide) * down + remainder(cell, wide) * right + first * channel
         weight = weights + first * filters + group * at_once
-        for _ in range(channels):
-            for i in range(patch_h):
-                read_patch(patch, i * patch_w, mem, at + i * row)
-            for r in range(rows):
-                for s in range(columns):
-                    read_weights(w, 0, mem, weight + (r * columns + s) * tap)
-                    for i in range(window_h):
-                        for j in range(window_w):
-                            value = patch[(i * stride_h + r) * patch_w + j * stride_w + s]
-                            for k in range(at_once):
-                                sums[k * outputs + i * window_w + j] += value * w[k]
-            at += channel
-            weight += filters
+        for _ in range(channels // together):
+            for u in range(together):
+                for i in range(patch_h):
+                    read_patch(patch, u * patch_size + i * patch_w, mem, at + u * channel + i * row)
+            for u in range(together):
+                for r in range(rows):
+                    for s in range(columns):
+                        read_weights(w, 0, mem, weight + u * filters + (r * columns + s) * tap)
+                        for i in range(window_h):
+                            for j in range(window_w):
+                                value = patch[u * patch_size + (i * stride_h + r) * patch_w + j * stride_w + s]
+                                for k in range(at_once):
+                                    sums[k * outputs + i * window_w + j] += value * w[k]
+            at += together * channel
+            weight += together * filters
 
     return multiply
 

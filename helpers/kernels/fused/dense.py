@@ -1,8 +1,8 @@
 """A dense layer on one image in shared memory: forward, and the gradient of its input.
 
 The weights' gradient is not computed here: the layer publishes its factors, the inputs and the outputs' gradient of
-every image, and the owners of the weights multiply them (update.py). Lanes of a warp share a sum and add their parts
-by shuffles; the forward pass of weights that stream from L2 is in streamed.py.
+every image, and the owners of the weights multiply them (update.py). Weights lie in shared memory here; those that
+stream from L2 are read in another order (streamed.py).
 """
 
 import numpy as np
@@ -11,11 +11,9 @@ from helpers.device import cuda, device_function
 from helpers.kernels.fused.gradients import make_gate
 from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import load4, quotient, remainder
-from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
 WARP, ALL_LANES = 32, 0xFFFFFFFF
-ROWS = 8  # inputs whose gradients a warp makes at once
 
 
 def dense_forward(plan, threads):
@@ -138,9 +136,9 @@ def make_put_gradient(plan):
 
 
 def dense_input_gradient(plan, threads):
-    """Publish the gradient of the outputs; a warp takes eight inputs, a lane every 32nd group of four outputs.
+    """Publish the gradient of the outputs; a thread has one input and a share of the outputs, then shares are added.
 
-    The lanes' parts of eight sums are added in a butterfly: with each exchange a lane goes on with half as many sums.
+    Lanes that share a sum and add by shuffles, as forward, were slower here: they have more to compute than to read.
 
     Returns
     -------
@@ -150,59 +148,37 @@ def dense_input_gradient(plan, threads):
     publish = publish_gradient(plan, threads)
     if plan.input_gradient is None:
         return [publish]
-    inputs, pitch, quads, target = plan.inputs, plan.pitch, plan.quads, plan.input_gradient
-    gradient, put, turns, warps = plan.gradient, make_put_gradient(plan), -(-plan.quads // WARP), threads // WARP
-    rounds, whole, padded, read = (
-        -(-inputs // (ROWS * warps)),
-        quads % WARP == 0,
-        -inputs % 4,
-        make_weights_reader(plan),
-    )
+    inputs, pitch, quads, splits = plan.inputs, plan.pitch, plan.quads, plan.gradient_splits
+    share, gradient, scratch, put = -(-quads // splits), plan.gradient, plan.gradient_scratch, make_put_gradient(plan)
+    weights, even = plan.weights, quads % splits == 0
 
     @device_function
-    @unrolled
-    def multiply(thread, mem, parameters, factors, row):
-        lane, warp = remainder(thread, WARP), quotient(thread, WARP)
-        for turn in range(rounds):
-            first = (turn * warps + warp) * ROWS
-            if first < inputs:  # the same for all lanes of a warp
-                sums = registers(ROWS)
-                for i in unroll(ROWS):
-                    sums[i] = ZERO
-                for t in range(turns):
-                    quad = lane + t * WARP
-                    here = 4 * (quad if whole else min(quad, quads - 1))
-                    d = load4(mem, gradient + here)
-                    for i in unroll(ROWS):
-                        w = read(mem, parameters, min(first + i, inputs - 1) * pitch + here)
-                        part = w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
-                        sums[i] += part if whole or quad < quads else ZERO
-                for step in unroll(3):
-                    upper = (lane & (16 >> step)) > 0
-                    for i in unroll(4 >> step):
-                        kept = sums[i + (4 >> step)] if upper else sums[i]
-                        given = sums[i] if upper else sums[i + (4 >> step)]
-                        sums[i] = kept + cuda.shfl_xor_sync(ALL_LANES, given, 16 >> step)
-                value = sums[0] + cuda.shfl_xor_sync(ALL_LANES, sums[0], 2)
-                value += cuda.shfl_xor_sync(ALL_LANES, value, 1)
-                if lane & 3 == 0 and first + (lane >> 2) < inputs:
-                    put(first + (lane >> 2), value, mem)
-        if thread < padded:
-            mem[target + inputs + thread] = ZERO  # the layer below reads four at a time
-
-    return [both(multiply, publish)]
-
-
-def make_weights_reader(plan):
-    """Device function (mem, parameters, i): four weights from cell `i` of the layer's own on, wherever they are."""
-    begin = plan.weights
+    def multiply(item, mem, parameters, factors, row):
+        i, split = remainder(item, inputs), quotient(item, inputs)
+        value, first = ZERO, split * share
+        count = share if even else min(quads - first, share)
+        for q in range(count):
+            w, d = load4(mem, weights + i * pitch + 4 * (first + q)), load4(mem, gradient + 4 * (first + q))
+            value += w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
+        mem[scratch + item] = value
 
     @device_function
-    def resident(mem, parameters, i):
-        return load4(mem, begin + i)
+    def together(i, mem, parameters, factors, row):
+        value = ZERO
+        for split in range(splits):
+            value += mem[scratch + split * inputs + i]
+        put(i, value, mem)
+
+    parts = both(each(inputs * splits, threads, multiply), both(publish, pad_gradient(plan, threads)))
+    return [parts, each(inputs, threads, together)]
+
+
+def pad_gradient(plan, threads):
+    """Device function: 0 behind the inputs' gradient up to a multiple of four, as the layer below reads it."""
+    target, inputs = plan.input_gradient, plan.inputs
 
     @device_function
-    def streamed(mem, parameters, i):
-        return load4(parameters, begin + i)
+    def pad(i, mem, parameters, factors, row):
+        mem[target + inputs + i] = ZERO
 
-    return resident if plan.resident else streamed
+    return each(-inputs % 4, threads, pad)

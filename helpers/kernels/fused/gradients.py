@@ -50,57 +50,34 @@ def weight_gradient(plan, threads):
         else added to what this block wrote there for the images before.
     """
     (rows, columns), channels, filters = plan.kernel, plan.channels, plan.filters
-    groups, cells, gradient, scratch = plan.groups, plan.cell_count, plan.gradient, plan.sums_scratch
-    share, items, weights = -(-cells // groups), channels * rows * filters, plan.weight_count
-    row, column, channel, corner = plan.x.row, plan.x.column, plan.x.channel, plan.x.corner
-    exchange, parameters, corner_of = plan.exchange, plan.parameter_count, make_corner(plan)
-    at_once, even, tap = chunk_of(share), cells % groups == 0, channels * filters
-    put = make_put()
-
-    @device_function
-    @unrolled
-    def total(mem, ints, c, r, k, group):
-        """Sums of a row of taps over the cells of a group; the last one is the bias's."""
-        sums = registers(columns + 1)
-        for s in unroll(columns + 1):
-            sums[s] = ZERO
-        at = corner + r * row + c * channel
-        for i in range(share // at_once):
-            for u in unroll(at_once):
-                cell = group * share + i * at_once + u
-                inside = even or cell < cells
-                cell = cell if inside else cells - 1
-                d = mem[narrow(gradient + cell * filters + k)] if inside else ZERO
-                begin = narrow(at + corner_of(ints, cell, k))
-                for s in unroll(columns):
-                    sums[s] += d * mem[begin + s * column]
-                sums[columns] += d
-        return sums
+    groups, scratch, at_once, tap = plan.groups, plan.sums_scratch, plan.rows_at_once, channels * filters
+    items, weights, total = channels * rows * filters // at_once, plan.weight_count, _make_total(plan)
+    exchange, parameters, put, taps = plan.exchange, plan.parameter_count, make_put(), at_once * columns
 
     @device_function
     @unrolled
     def alone(item, mem, ints, partials, mine, first):
         k, rest = remainder(item, filters), quotient(item, filters)
-        c, r = remainder(rest, channels), quotient(rest, channels)
-        sums = tile_of(total(mem, ints, c, r, k, 0), columns + 1)
+        c, r = remainder(rest, channels), at_once * quotient(rest, channels)
+        sums = tile_of(total(mem, ints, c, r, k, 0), taps + 1)
         at = mine + exchange + r * columns * tap + c * filters + k
-        for s in unroll(columns):
+        for s in unroll(taps):
             put(partials, at + s * tap, sums[s], first)
         if r == 0 and c == 0:
-            put(partials, mine + exchange + weights + k, sums[columns], first)
+            put(partials, mine + exchange + weights + k, sums[taps], first)
 
     @device_function
     @unrolled
     def part(item, mem, ints, partials, mine, first):
         within, group = remainder(item, items), quotient(item, items)
         k, rest = remainder(within, filters), quotient(within, filters)
-        c, r = remainder(rest, channels), quotient(rest, channels)
-        sums = tile_of(total(mem, ints, c, r, k, group), columns + 1)
+        c, r = remainder(rest, channels), at_once * quotient(rest, channels)
+        sums = tile_of(total(mem, ints, c, r, k, group), taps + 1)
         at = scratch + group * parameters + r * columns * tap + c * filters + k
-        for s in unroll(columns):
+        for s in unroll(taps):
             mem[at + s * tap] = sums[s]
         if r == 0 and c == 0:
-            mem[scratch + group * parameters + weights + k] = sums[columns]
+            mem[scratch + group * parameters + weights + k] = sums[taps]
 
     @device_function
     def together(item, mem, ints, partials, mine, first):
@@ -122,6 +99,40 @@ def _busy_threads(plan, threads):
     items = plan.cell_count * plan.patch[1] * plan.channels // channels_at_once(plan)
     busy = -(-items // WARP) * WARP
     return busy if busy <= MOST_BUSY * threads else 0
+
+
+def _make_total(plan):
+    """Device function (mem, ints, c, r, k, group): sums of rows of taps from `r` on over a group's cells, and the bias.
+
+    Where a thread has all rows, what belongs to a cell is read once for them.
+    """
+    (_, columns), filters, gradient, cells = plan.kernel, plan.filters, plan.gradient, plan.cell_count
+    row, column, channel, corner = plan.x.row, plan.x.column, plan.x.channel, plan.x.corner
+    share, even, corner_of = -(-cells // plan.groups), cells % plan.groups == 0, make_corner(plan)
+    at_once, rows = chunk_of(share), plan.rows_at_once
+    taps = rows * columns
+
+    @device_function
+    @unrolled
+    def total(mem, ints, c, r, k, group):
+        sums = registers(taps + 1)
+        for s in unroll(taps + 1):
+            sums[s] = ZERO
+        at = corner + r * row + c * channel
+        for i in range(share // at_once):
+            for u in unroll(at_once):
+                cell = group * share + i * at_once + u
+                inside = even or cell < cells
+                cell = cell if inside else cells - 1
+                d = mem[narrow(gradient + cell * filters + k)] if inside else ZERO
+                begin = narrow(at + corner_of(ints, cell, k))
+                for j in unroll(rows):
+                    for s in unroll(columns):
+                        sums[j * columns + s] += d * mem[begin + j * row + s * column]
+                sums[taps] += d
+        return sums
+
+    return total
 
 
 def make_put():

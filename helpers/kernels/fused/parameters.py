@@ -12,7 +12,6 @@ from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import load4, store4
 
 ARRIVAL_WORDS = 5  # an arrival of two words for the convolutions, one for the dense layers, the parity of the turn
-WARP = 32
 MOST_QUADS = 4  # four parameters each, that a thread has on their way at once
 PATIENT = 1 << 20  # looks at an arrival before a thread goes on without it: a transfer takes a few
 
@@ -65,7 +64,6 @@ def wait_until_arrived(ints, arrival, parity):
 
 def _bulk_reload(plan):
     copied, rest, arrivals = plan.copied, plan.resident - plan.copied, plan.arrivals
-    starter = WARP if plan.threads > WARP else 0  # to start a transfer takes a while: two warps do it at once
 
     @device_function
     def reload(mem, ints, parameters, step, thread):
@@ -73,8 +71,8 @@ def _bulk_reload(plan):
             ints[arrivals + 4] = step & 1
             if copied > 0:
                 start_bulk_copy(mem, 0, parameters, 0, copied, ints, arrivals)
-        if rest > 0 and thread == starter:
-            start_bulk_copy(mem, copied, parameters, copied, rest, ints, arrivals + 2)
+            if rest > 0:
+                start_bulk_copy(mem, copied, parameters, copied, rest, ints, arrivals + 2)
         if copied > 0:
             wait_until_arrived(ints, arrivals, step & 1)
 

@@ -77,6 +77,7 @@ class ConvPlan:
     filters_at_once: int
     splits: int
     groups: int
+    rows_at_once: int = 1
     scratch: int = 0
     gradient_scratch: int = 0
     sums_scratch: int = 0
@@ -116,8 +117,8 @@ class DensePlan:
     """A dense layer: weights (inputs + 1) rows of `pitch`, the last one the biases; they are `resident` or stream.
 
     `lanes`: of a warp that share four outputs, where the weights are resident; `splits`: of a sum in scratch memory,
-    where they stream. `x_factors` and `d_factors`: where its inputs and its outputs' gradient lie in an image's row of
-    factors.
+    where they stream; `gradient_splits`: of an input's gradient, where they are resident. `x_factors` and `d_factors`:
+    where its inputs and its outputs' gradient lie in an image's row of factors.
     """
 
     name: str
@@ -133,8 +134,10 @@ class DensePlan:
     x_factors: int
     d_factors: int
     splits: int
+    gradient_splits: int = 1
     lanes: int = 32
     scratch: int = 0
+    gradient_scratch: int = 0
 
     @property
     def inputs(self):

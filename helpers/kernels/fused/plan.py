@@ -243,7 +243,7 @@ class _Placing:
                 stage, forward, backward = share_convolution(stage, self.threads, self.limit, work, scratch)
                 exchange += stage.parameter_count
             elif isinstance(stage, DensePlan):
-                (stage, forward), backward = share_dense(stage, self.threads, self.limit, work), 0
+                stage, forward, backward = share_dense(stage, self.threads, self.limit, work, scratch)
             else:
                 forward = backward = 0
             most = max(most, work + forward, scratch + backward)

@@ -6,9 +6,9 @@ Knows plans of stages; must not learn where their tensors lie.
 
 from dataclasses import replace
 
-from helpers.kernels.fused.convolution import width
 from helpers.kernels.fused.places import DoesNotFit
 
+WARP, MANY_WARPS = 32, 12
 MOST_SUMS = 32  # outputs that a thread of a convolution holds in registers
 MOST_GROUPS = 64
 TILE = 16
@@ -20,23 +20,22 @@ def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
     `limit` bounds the scratch of each split sum, in cells.
     """
     outputs = plan.window[0] * plan.window[1]
-    at_once = width(plan.filters)
-    while at_once > 1 and at_once * outputs > MOST_SUMS:
-        at_once //= 2
-    plan = replace(plan, filters_at_once=at_once)
-    windows, sums = plan.cell_count * plan.filters // at_once, plan.cell_count * plan.filters * outputs
+    sums = plan.cell_count * plan.filters * outputs
     divisors = [s for s in range(1, plan.channels + 1) if plan.channels % s == 0]
-    splits = min(
-        (s for s in divisors if s == 1 or s * sums <= limit),
-        key=lambda s: (-(-windows * s // threads) * (plan.channels // s) + 0.1 * s, s),
-    )
+    widths = [n for n in (8, 4, 2, 1) if plan.filters % n == 0 and (n == 1 or n * outputs <= MOST_SUMS)]
+    options = [(n, s) for n in widths for s in divisors if s == 1 or s * sums <= limit]
+    at_once, splits = min(options, key=lambda option: _forward_cost(plan, *option))
+    plan = replace(plan, filters_at_once=at_once)
     patches = plan.cell_count * plan.patch[0] * plan.patch[1] * plan.channels
     patches = patches if plan.pooled and plan.input_gradient is not None else 0
-    items = plan.channels * plan.kernel[0] * plan.filters
+    pairs, rows = plan.channels * plan.filters, plan.kernel[0]
+    at_once = rows if pairs >= threads and rows * plan.kernel[1] <= MOST_SUMS else 1
+    items = pairs * rows // at_once
     groups = min(
         (g for g in range(1, min(MOST_GROUPS, plan.cell_count) + 1) if g == 1 or g * plan.parameter_count <= limit),
         key=lambda g: (-(-items * g // threads) * -(-plan.cell_count // g) + 0.3 * g, g),
     )
+    plan = replace(plan, rows_at_once=at_once)
     patches = -(-patches // 4) * 4
     backward = patches + (groups * plan.parameter_count if groups > 1 else 0)
     placed = {"gradient_scratch": backward_scratch, "sums_scratch": backward_scratch + patches}
@@ -44,12 +43,28 @@ def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
     return plan, splits * sums if splits > 1 else 0, backward
 
 
-def share_dense(plan, threads, limit, forward_scratch):
-    """The same for a dense layer, which needs no scratch backward."""
+def _forward_cost(plan, at_once, splits):
+    """Estimated cycles of a convolution's forward pass: what four schedulers issue, or what shared memory passes."""
+    outputs, taps = plan.window[0] * plan.window[1], plan.kernel[0] * plan.kernel[1]
+    warps = -(-plan.cell_count * plan.filters * splits // (at_once * WARP))
+    patch, weights = plan.patch[0] * plan.patch[1] // 2, taps * -(-at_once // 4)
+    channels = plan.channels // splits
+    issued = channels * (taps * outputs * at_once + patch + weights + 6) + 40
+    passes = channels * (2 * patch + weights)  # a pair of cells for 32 lanes: two passes
+    added = splits * plan.cell_count * plan.filters * outputs / WARP if splits > 1 else 0
+    idle = MANY_WARPS / min(warps, MANY_WARPS)  # few warps do not hide each other's waits
+    return max(-(-warps // 4) * issued * idle, warps * passes) + 4 * added
+
+
+def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
+    """The same for a dense layer."""
     if plan.resident:
-        return replace(plan, lanes=next((n for n in (32, 16) if plan.quads * n <= threads), 8)), 0
+        lanes = next((n for n in (32, 16) if plan.quads * n <= threads), 8)
+        shared = _fewest_steps(plan.quads, min(threads // plan.inputs, limit // plan.inputs))
+        plan = replace(plan, lanes=lanes, gradient_splits=shared, gradient_scratch=backward_scratch)
+        return plan, 0, shared * plan.inputs
     splits = _fewest_steps(plan.inputs, min(threads // plan.quads, limit // plan.pitch_used))
-    return replace(plan, splits=splits, scratch=forward_scratch), splits * plan.pitch_used
+    return replace(plan, splits=splits, scratch=forward_scratch), splits * plan.pitch_used, 0
 
 
 def _fewest_steps(terms, most):

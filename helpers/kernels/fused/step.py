@@ -13,7 +13,7 @@ from helpers.kernels.fused.parameters import make_await
 from helpers.kernels.fused.places import ConvPlan, DensePlan, PoolPlan
 from helpers.kernels.fused.pooling import pool_forward, pool_input_gradient, relu_forward, relu_input_gradient
 from helpers.kernels.fused.profile import make_lap
-from helpers.kernels.fused.streamed import streamed_forward
+from helpers.kernels.fused.streamed import streamed_forward, streamed_input_gradient
 
 # Every function below takes (mem, ints, parameters, factors, partials, losses, hits, row, mine, first, at, thread): the
 # block's shared memory as floats and integers, global arrays, where this image's factors and this block's partial sums
@@ -80,7 +80,8 @@ def _backward(stage, threads):
         longest = max(len(sums), len(inputs))
         return [[*inputs[i : i + 1], *sums[i : i + 1]] for i in range(longest)]
     if isinstance(stage, DensePlan):
-        return [[_of_dense(f)] for f in dense_input_gradient(stage, threads)]
+        gradient = dense_input_gradient if stage.resident else streamed_input_gradient
+        return [[_of_dense(f)] for f in gradient(stage, threads)]
     if stage.input_gradient is None:
         return []
     make = pool_input_gradient if isinstance(stage, PoolPlan) else relu_input_gradient

@@ -18,7 +18,7 @@ from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
 TILE = 16  # weights of a tile
-MOST_PARTS = 8  # partial sums that a thread has on their way at once
+MOST_PARTS = 12  # partial sums that a thread has on their way at once
 MOST_HELD = 4  # parameters that a thread reads ahead, before it sums their gradients
 
 
@@ -45,7 +45,7 @@ def make_update(plan, optimizer):
     (weight_of, sums_of), sum_at = _make_weight_of(plan), _make_sum_at(plan)
     rounds, two = -(-owned // threads), len(optimizer.slots) > 1
     ahead, sums_ahead = (rounds if rounds <= MOST_HELD else 0), chunk <= threads
-    own_sum, sum_both = 3 * max(ahead, 1), _make_sums(plan)  # behind the weights': they are read in between
+    own_sum, sum_both = 3 * ahead, _make_sums(plan)
     rule = device_function(optimizer.rule(np.float32, math.sqrt))
 
     @device_function
@@ -101,7 +101,7 @@ def make_update(plan, optimizer):
     @device_function
     def update(mem, parameters, slots, scale, correction, held, places, block, thread):
         for i in range(rounds):
-            here = 3 * i if ahead else 0
+            here = 3 * i if ahead else own_sum + 3  # behind what is held for the sum
             at = places[i] if ahead else weight_of(thread + i * threads, block)
             if at >= 0:
                 if not ahead:
@@ -120,7 +120,7 @@ def held_sizes(plan):
     """Floats and places that a thread keeps: parameter and two slots of each weight and of the sum that it owns."""
     rounds = -(-plan.tiles_per_block * TILE // plan.threads)
     ahead = rounds if rounds <= MOST_HELD else 0
-    return 3 * (max(ahead, 1) + 1), ahead + 2
+    return 3 * (ahead + 1 if ahead else 2), ahead + 2
 
 
 def _make_sums(plan):
@@ -182,6 +182,7 @@ def _sum_tiles(plan):
     tiles, splits, batch, pitch = plan.tiles_per_block, plan.update_splits, plan.batch, plan.factors
     scratch, columns, locate = plan.update_scratch, plan.rectangle[1], _make_locate(plan)
     turns, even = -(-batch // splits), batch % splits == 0
+    at_once = next(n for n in (8, 4, 6, 5, 7, 3, 2, 1) if turns % n == 0)
 
     @device_function
     @unrolled
@@ -195,13 +196,20 @@ def _sum_tiles(plan):
         down, right = 4 * quotient(tile, columns), 4 * remainder(tile, columns)
         if down < rows and right < width:
             x, d = x + down, d + right
-            for turn in range(turns):
-                n = split + turn * splits
-                if even or n < batch:
-                    a, b = load4(factors, n * pitch + x), load4(factors, n * pitch + d)
+            a = registers(at_once, 4)
+            b = registers(at_once, 4)
+            for turn in range(turns // at_once):
+                for u in unroll(at_once):  # all are on their way before the first is used
+                    n = split + (turn * at_once + u) * splits
+                    here = n if even else min(n, batch - 1)
+                    a[u, 0], a[u, 1], a[u, 2], a[u, 3] = load4(factors, narrow(here * pitch + x))
+                    b[u, 0], b[u, 1], b[u, 2], b[u, 3] = load4(factors, narrow(here * pitch + d))
+                for u in unroll(at_once):
+                    exists = even or split + (turn * at_once + u) * splits < batch
                     for i in unroll(4):
+                        left = a[u, i] if exists else ZERO
                         for j in unroll(4):
-                            sums[i, j] += a[i] * b[j]
+                            sums[i, j] += left * b[u, j]
         for i in unroll(4):
             for j in unroll(4):
                 mem[narrow(scratch + (split * TILE + 4 * i + j) * tiles + tile)] = sums[i, j]

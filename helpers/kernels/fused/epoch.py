@@ -17,7 +17,8 @@ from helpers.kernels.fused.image import fetch_image, make_order, make_sample_of,
 from helpers.kernels.fused.intrinsics import this_thread
 from helpers.kernels.fused.items import each
 from helpers.kernels.fused.parameters import make_prepare, make_reload
-from helpers.kernels.fused.profile import make_lap, make_laps
+from helpers.kernels.fused.places import DoesNotFit
+from helpers.kernels.fused.profile import MOST_PHASES, make_lap, make_laps
 from helpers.kernels.fused.step import image_step
 from helpers.kernels.fused.update import held_sizes, make_update
 from helpers.kernels.intrinsics import shared_floats, shared_ints
@@ -75,6 +76,8 @@ def epoch_kernel(plan, optimizer, profiled=False):
     start_laps, write_laps = make_laps(plan, profiled)
     count = len(names)
     names = [*names, "publish", "wait for the images", "sum gradients", "update", "wait for the update"]
+    if profiled and len(names) > MOST_PHASES:
+        raise DoesNotFit(f"the kernel has {len(names)} phases; the cycles of at most {MOST_PHASES} are counted")
     laps = [make_lap(plan, count + i, profiled) for i in range(5)]
     lap_arrival, lap_images, lap_sums, lap_update, lap_end = laps
 

@@ -20,6 +20,7 @@ from helpers.lowering import fuse_pool, fuse_relu, lower
 THREADS = 512
 ROUNDING = 4  # cells: what is read four at a time begins at a multiple
 SCRATCH_LIMITS = (1 << 20, 8192, 6144, 5120, 4096, 3072, 2048, 1024)  # cells, from fast to frugal
+REPORT_CELLS = 64  # of the work area: the report's sums, two for each lane of a warp
 CORNER_CELLS = 1 << 20  # cells of a tensor that a corner word can name
 
 
@@ -46,7 +47,7 @@ def plan_epoch(network, batch, card, threads=THREADS):
         Where an image's tensors and the convolutions' weights need more than the card's shared memory, or a layer is
         of a kind that no stage computes; the message names the layer and the bytes.
     """
-    program = fuse_pool(fuse_relu(lower(network)))
+    program = _lowered(network)
     _refuse_unknown(program, threads)
     dense = sorted((op for op in program.forward if op.kind == "dense_forward"), key=lambda op: op.geometry.macs)
     for count in range(len(dense), -1, -1):
@@ -67,11 +68,25 @@ def card_of(properties, capability=None):
     return Card(properties.multiprocessors, shared, capability)
 
 
+def _lowered(network):
+    """The network's program, each convolution joined with the max-pooling behind it.
+
+    None is where a last window hangs over the edge, as "same" makes it: a joined one would read behind the outputs.
+    """
+    apart = fuse_relu(lower(network))
+    joined = fuse_pool(apart)
+    pools = [op.pool for op in joined.forward if op.pool]
+    whole = all(o * w <= i for pool in pools for o, w, i in zip(pool.out_shape, pool.window, pool.in_shape))
+    return joined if whole else apart
+
+
 def _refuse_unknown(program, threads):
     for op in program.forward:
         depth = getattr(op.geometry, "kernel", getattr(op.geometry, "window", (1,)))[0]
         if depth != 1 or (hasattr(op.geometry, "in_shape") and op.geometry.in_shape[0] != 1):
             raise DoesNotFit(f"{op.layer} has a depth; the fused kernel takes flat images only")
+    if len(shape := program.network.input_shape) != 3:
+        raise DoesNotFit(f"images of shape {shape} have a depth; the fused kernel takes flat images only")
     if program.network.classes > threads:
         raise DoesNotFit(f"the network has {program.network.classes} classes; a block has {threads} threads")
 
@@ -133,7 +148,8 @@ class _Placing:
             update_splits=1, update_groups=1, update_scratch=work, cells=0,
         )  # fmt: skip
         splits, groups, cells = share_update(plan, self.limit)
-        return replace(plan, update_splits=splits, update_groups=groups, cells=max(self.cells, work + cells))
+        cells = max(self.cells, work + max(cells, REPORT_CELLS))
+        return replace(plan, update_splits=splits, update_groups=groups, cells=cells)
 
     def _place_parameters(self):
         """{layer: first cell}, of weights; of biases and transposed weights, too, for convolutions.

@@ -6,6 +6,8 @@ Knows plans of stages; must not learn where their tensors lie.
 
 from dataclasses import replace
 
+from helpers.kernels.fused.places import DoesNotFit
+
 WARP, MANY_WARPS = 32, 12
 MOST_SUMS = 32  # outputs that a thread of a convolution holds in registers
 MOST_GROUPS = 64
@@ -85,7 +87,7 @@ def share_tiles(layers, blocks):
             if needed <= blocks and (best is None or size < best[0]):
                 best = size, (rows, columns)
     if best is None:
-        raise ValueError(f"{len(layers)} dense layers need a block each; the card has {blocks} multiprocessors")
+        raise DoesNotFit(f"{len(layers)} dense layers need a block each; the card has {blocks} multiprocessors")
     return best[1]
 
 

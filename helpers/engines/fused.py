@@ -13,8 +13,10 @@ from helpers.compiler import load
 from helpers.device import SIMULATOR, DeviceError
 from helpers.engines.base import Engine
 from helpers.kernels.fused.barrier import LATE, PATIENCE, STATE_WORDS, TROUBLE
-from helpers.kernels.fused.epoch import PER_EPOCH, STEPS, epoch_kernel, phase_kernels
+from helpers.kernels.fused.epoch import epoch_kernel
 from helpers.kernels.fused.layout import blank_factors, pack, unpack
+from helpers.kernels.fused.parts import PER_EPOCH, STEPS
+from helpers.kernels.fused.phases import phase_kernels
 from helpers.kernels.fused.places import Card
 from helpers.kernels.fused.plan import THREADS, card_of, plan_epoch
 from helpers.kernels.fused.profile import MOST_PHASES

@@ -8,7 +8,7 @@ stream from L2 are read in another order (streamed.py).
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.fused.gradients import make_gate
+from helpers.kernels.fused.gate import make_gate
 from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import load4, quotient, remainder
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from helpers.device import device_function
 from helpers.kernels.fused.convolution import CODE_SHIFT, CORNER, width
+from helpers.kernels.fused.gate import make_gate
 from helpers.kernels.fused.items import chunk_of, each, each_from
 from helpers.kernels.fused.vectors import vector_loader, vector_storer
 from helpers.kernels.intrinsics import narrow, quotient, remainder
@@ -159,22 +160,6 @@ def input_gradient(plan, threads):
     if plan.input_gradient is None:
         return []
     return _from_patches(plan, threads) if plan.pooled else [_gathered(plan, threads)]
-
-
-def make_gate(plan):
-    """Device function (mem, value, y, x, c): value where the input's ReLU let it pass, else 0; writes nothing."""
-    x = plan.x
-    offset, row, column, channel = x.offset, x.row, x.column, x.channel
-
-    @device_function
-    def gate(mem, value, y, x, c):
-        return value if mem[offset + y * row + x * column + c * channel] > ZERO else ZERO
-
-    @device_function
-    def keep(mem, value, y, x, c):
-        return value
-
-    return gate if plan.input_gated else keep
 
 
 def _from_patches(plan, threads):

@@ -6,7 +6,7 @@ Must not learn about convolutions; those that pool themselves are in convolution
 import numpy as np
 
 from helpers.device import device_function
-from helpers.kernels.fused.gradients import make_gate
+from helpers.kernels.fused.gate import make_gate
 from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import quotient, remainder
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from helpers.architectures import lenet5
 from helpers.initialization import initial_parameters
 from helpers.kernels.fused.barrier import LATE
-from helpers.kernels.fused.epoch import epoch_kernel, phase_kernels
+from helpers.kernels.fused.epoch import epoch_kernel
+from helpers.kernels.fused.phases import phase_kernels
 from helpers.kernels.fused.layout import pack, parameter_cells, unpack
 from helpers.kernels.fused.places import Card, DoesNotFit
 from helpers.kernels.fused.plan import plan_epoch

@@ -7,8 +7,8 @@ from toy_data import ToyDataset
 from helpers.architectures import tiny
 from helpers.initialization import initial_parameters
 from helpers.kernels.fused.barrier import PATIENCE, STATE_WORDS
-from helpers.kernels.fused.parts import ARGUMENTS, PER_EPOCH, STEPS
 from helpers.kernels.fused.layout import blank_factors, pack
+from helpers.kernels.fused.parts import ARGUMENTS, PER_EPOCH, STEPS
 from helpers.kernels.fused.places import Card
 from helpers.kernels.fused.profile import MOST_PHASES
 from helpers.kernels.state import EPOCH, SAMPLES, SEED

@@ -37,6 +37,8 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
             f"engine {name!r} offers SGD without nesterov and weight decay only; for this {type(optimizer).__name__} "
             f"choose {' or '.join(map(repr, EVERY_OPTIMIZER))}"
         )
+    if name == "layerwise":
+        _refuse_hanging_windows(network)
     module, cls = ENGINES[name]
     return getattr(import_module(module), cls)(network, optimizer, batch_size, precision, seed, **options)
 
@@ -48,3 +50,16 @@ def _fastest(optimizer):
     if optimizer.plain:
         return "layerwise" if gpu_available() else "vectorized"
     return "fused" if gpu_available() else "vectorized_optimizers"
+
+
+def _refuse_hanging_windows(network):
+    """Refuse what `layerwise` would join wrongly: a max-pooling behind a convolution whose last window hangs over."""
+    from helpers.lowering import fuse_pool, fuse_relu, lower
+
+    for op in fuse_pool(fuse_relu(lower(network))).forward:
+        pool = op.pool
+        if pool and any(o * w > i for o, w, i in zip(pool.out_shape, pool.window, pool.in_shape)):
+            raise ValueError(
+                f"a window of the max-pooling behind {op.layer} hangs over the edge of {pool.in_shape[1]} x "
+                f"{pool.in_shape[2]} outputs, which engine 'layerwise' cannot join; choose 'fused' or 'vectorized'"
+            )

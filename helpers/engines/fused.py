@@ -195,11 +195,15 @@ class FusedEngine(Engine):
         return counted[:, : len(self.phases)].astype(np.int64)
 
     def _others(self):
-        """An engine that evaluates: `layerwise`, with this one's parameters."""
+        """An engine that evaluates with this one's parameters: `layerwise`, or `vectorized` what that refuses."""
         if self._evaluator is None:
-            from helpers.engines.layerwise import LayerwiseEngine
+            from helpers.engines import make_engine
 
-            self._evaluator = LayerwiseEngine(self.network, SGD(), self.batch_size, self.precision, self.seed)
+            settings = self.network, SGD(), self.batch_size, self.precision, self.seed
+            try:
+                self._evaluator = make_engine("layerwise", *settings)
+            except ValueError:
+                self._evaluator = make_engine("vectorized", *settings)
             self._evaluator.load(self._loaded())
         state = self._evaluator.initial_state()
         self._evaluator.load_state({**state, "parameters": self.state()["parameters"]})

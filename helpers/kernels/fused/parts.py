@@ -51,20 +51,23 @@ class FusedKernel(Kernel):
 
 
 def make_kernel(name, body, plan):
+    """`body` as a `FusedKernel` on the blocks and threads of `plan`."""
     return FusedKernel(name, body, (plan.blocks, 1, 1), (plan.threads, 1, 1), shared_bytes=plan.shared_bytes)
 
 
 def make_parts(plan, profiled):
-    """(start of a block, its images of one step, names of phases)."""
+    """What a block does with its images.
+
+    Returns
+    -------
+    (start_block, train_images, names)
+        Device functions: what is done once, and the images of one step; and the names of the phases of a step.
+    """
     threads, (first_cell, cells), trouble = plan.threads, plan.activations, plan.trouble
     order_samples, image_blocks, rounds, batch = make_order(plan), plan.image_blocks, plan.rounds, plan.batch
     step_once, names = image_step(plan, profiled)
-    (ask, put), sample_of, reload, ahead = (
-        fetch_image(plan),
-        make_sample_of(plan),
-        make_reload(plan),
-        pixels_ahead(plan),
-    )
+    (ask, put), sample_of = fetch_image(plan), make_sample_of(plan)
+    reload, ahead = make_reload(plan), pixels_ahead(plan)
     factors_of, exchange = plan.factors, plan.exchange
     lap_load, prepare = make_lap(plan, len(names), profiled), make_prepare(plan)
 

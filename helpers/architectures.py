@@ -26,6 +26,14 @@ def vgg_small(input_shape=(32, 32, 3), classes=10):
     return Network(input_shape, [*layers, Flatten(), Dense(classes)], name="vgg_small")
 
 
+def small_cnn(input_shape=(28, 28, 1), classes=10):
+    """Two 3x3 convolutions with padding, 16 and 32 filters, each pooled; dense layers of 128 units and the classes."""
+    layers = []
+    for filters in (16, 32):
+        layers += [Conv2D(filters, 3, padding="same"), ReLU(), MaxPool2D(2)]
+    return Network(input_shape, [*layers, Flatten(), Dense(128), ReLU(), Dense(classes)], name="small_cnn")
+
+
 def plain_blocks(input_shape=(32, 32, 3), classes=10, channels=32, depth=4):
     """`depth` 3x3 convolutions with padding, `channels` filters each, pooled once behind the first; one dense layer.
 

@@ -202,6 +202,27 @@ def _missing_frameworks(records, measured):
     return [f"Absent on that machine: {', '.join(f'`{name}`' for name in sorted(names))}."] if names else []
 
 
+def small_table(records=None):
+    """README's table of small networks by one kernel, one graph and JAX: a row a cell; Markdown."""
+    found = find_records(records, experiment="small_epoch_time")
+    if not found:
+        return "Not measured yet: run python -m helpers.benchmark fused."
+    systems = {(r["system"], r["form"]): None for r in sorted(found, key=lambda r: r["median"])}
+    rows = ["| network | data | batch | " + " | ".join(f"`{s}`, {form}" for s, form in systems) + " | ratio |"]
+    rows.append("|---" * (len(systems) + 4) + "|")
+    for network, dataset, batch in sorted({(r["network"], r["dataset"], r["batch_size"]) for r in found}):
+        here = {"network": network, "dataset": dataset, "batch_size": batch}
+        cell = {(r["system"], r["form"]): r for r in find_records(found, **here)}
+        times = (time_of(cell[key]) if key in cell else "" for key in systems)
+        own = next((r for r in cell.values() if r["system"] == "fused"), None)
+        compared = compare(fastest_framework(cell.values()), own)
+        ratio = show_ratio(compared["ratio"]) if compared else ""
+        rows.append(f"| {network} | {dataset} | {batch:,} | {' | '.join(times)} | {ratio} |")
+    dates = " and ".join(sorted({record["date"] for record in found}))
+    held = sentence("Card: {gpu}, fp32, {dates}. {machine}", found[0], dates=dates, machine=setting(found[0]))
+    return "\n".join([*rows, "", held])
+
+
 def fill(text, marker, body):
     """`text` with what stands between <!-- marker --> and <!-- /marker --> replaced by `body`."""
     start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
@@ -213,6 +234,7 @@ def fill(text, marker, body):
 def filled_readme(text, records=None):
     """README's text with every measured part written anew."""
     parts = {"headline": headline(records), "epochs": epoch_table(records), "comparison": comparison_table(records)}
+    parts["small"] = small_table(records)
     for marker, body in parts.items():
         text = fill(text, marker, body)
     return text

@@ -28,10 +28,11 @@ SUITES = (
     "costs",
     "growth",
     "activity",
+    "fused",
 )
 OUTPUT = ROOT / "output"
 # a file a cell, for no cell needs the records of another; on a card only, for without one they would take hours
-BY_CELL = ("frameworks", "costs", "growth", "activity")
+BY_CELL = ("frameworks", "costs", "growth", "activity", "fused")
 NO_CARD = "suite {!r} measures the card, and there is none; run it on a machine with a GPU, or try --quick"
 FAILURES = (AssertionError, RuntimeError)  # a loss outside its bound, a figure beyond the card, a process that ended
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file

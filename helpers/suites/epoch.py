@@ -8,7 +8,7 @@ from helpers.suites.rivals import System
 from helpers.suites.workloads import cifar10_or_shapes
 
 # slow enough that rounding is not amplified from step to step; the time of a step is the same
-PROOF_RATES = {"lenet5": 0.003, "vgg_small": 0.0001}
+PROOF_RATES = {"lenet5": 0.003, "small_cnn": 0.003, "vgg_small": 0.0001}
 
 TINY = {"network": "tiny", "dataset": "synthetic"}
 

@@ -9,12 +9,12 @@ from functools import partial
 
 import numpy as np
 
-from helpers.architectures import lenet5, plain_blocks, tiny, vgg_small
+from helpers.architectures import lenet5, plain_blocks, small_cnn, tiny, vgg_small
 from helpers.data import DataError, Dataset, load_dataset, synthetic
 from helpers.network import Network
 from helpers.optimizers import SGD, cosine
 
-NETWORKS = {"lenet5": lenet5, "vgg_small": vgg_small, "tiny": tiny}
+NETWORKS = {"lenet5": lenet5, "vgg_small": vgg_small, "small_cnn": small_cnn, "tiny": tiny}
 CIFAR_SHAPES = "CIFAR-10 shapes"
 
 
@@ -33,7 +33,7 @@ def make_workload(network, dataset, train=None, test=None, validation=0, rate=0.
 
     Parameters
     ----------
-    network : {"lenet5", "vgg_small", "tiny"} or dict
+    network : {"lenet5", "vgg_small", "small_cnn", "tiny"} or dict
         A dict holds the sizes of `plain_blocks`: channels, depth.
     dataset : str or dict
         A data set's name, "CIFAR-10 shapes" (synthetic images of that shape and number) or "synthetic" (tiny's shape).

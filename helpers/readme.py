@@ -8,6 +8,7 @@ import re
 from helpers.atomic import write_atomically
 from helpers.drawing.system_lines import is_smaller, marks_of, system_name, time_of
 from helpers.number_text import show_ratio, show_spread, show_time
+from helpers.readme_small import small_sentence, small_table
 from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
 from helpers.results import (
     CIFAR_IMAGES,
@@ -61,7 +62,7 @@ def headline(records=None):
             fastest = min(rivals, key=lambda record: record["median"])
             end = share_of_blas(records) if system == "vectorized" else "."
             parts.append(f"- {speed_up(fastest, best, words)}{end}")
-    parts += [f"- {line}" for line in framework_sentences(records)]
+    parts += [f"- {line}" for line in (*framework_sentences(records), small_sentence(records)) if line]
     others = (precision_sentence(records), accuracy_sentence(records), sanitizer_sentence(records))
     parts += [f"- {line}" for line in others if line]
     return "\n".join([parts[0], "", *parts[1:]])
@@ -200,27 +201,6 @@ def _missing_frameworks(records, measured):
     absent = find_records(records, experiment="absent", batch_size=COMPARED_BATCH, gpu=measured[0]["gpu"])
     names = {record["system"] for record in absent} - {record["system"] for record in measured}
     return [f"Absent on that machine: {', '.join(f'`{name}`' for name in sorted(names))}."] if names else []
-
-
-def small_table(records=None):
-    """README's table of small networks by one kernel, one graph and JAX: a row a cell; Markdown."""
-    found = find_records(records, experiment="small_epoch_time")
-    if not found:
-        return "Not measured yet: run python -m helpers.benchmark fused."
-    systems = {(r["system"], r["form"]): None for r in sorted(found, key=lambda r: r["median"])}
-    rows = ["| network | data | batch | " + " | ".join(f"`{s}`, {form}" for s, form in systems) + " | ratio |"]
-    rows.append("|---" * (len(systems) + 4) + "|")
-    for network, dataset, batch in sorted({(r["network"], r["dataset"], r["batch_size"]) for r in found}):
-        here = {"network": network, "dataset": dataset, "batch_size": batch}
-        cell = {(r["system"], r["form"]): r for r in find_records(found, **here)}
-        times = (time_of(cell[key]) if key in cell else "" for key in systems)
-        own = next((r for r in cell.values() if r["system"] == "fused"), None)
-        compared = compare(fastest_framework(cell.values()), own)
-        ratio = show_ratio(compared["ratio"]) if compared else ""
-        rows.append(f"| {network} | {dataset} | {batch:,} | {' | '.join(times)} | {ratio} |")
-    dates = " and ".join(sorted({record["date"] for record in found}))
-    held = sentence("Card: {gpu}, fp32, {dates}. {machine}", found[0], dates=dates, machine=setting(found[0]))
-    return "\n".join([*rows, "", held])
 
 
 def fill(text, marker, body):

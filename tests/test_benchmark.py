@@ -265,7 +265,10 @@ def test_a_worker_is_a_live_process_of_its_own():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["kernels", "--only", "x"], "--only and --seconds are for suites frameworks, costs, growth, activity, fused only"),
+        (
+            ["kernels", "--only", "x"],
+            "--only and --seconds are for suites frameworks, costs, growth, activity, fused only",
+        ),
         (["frameworks", "--seconds", "-5"], "--seconds is -5; expected 0 or more"),
         (["growth"], "suite 'growth' measures the card, and there is none"),
         (["frameworks", "--only", "nonsense", "--quick"], "suite 'frameworks' has no cell 'nonsense'"),

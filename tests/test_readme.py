@@ -1,10 +1,11 @@
 """README's measured parts: headline, epoch times, the comparison with the frameworks."""
 
 import pytest
-from measured import write_compared
+from measured import ENVIRONMENT, RECORD, write_compared
 
 from helpers import readme, results
-from helpers.results import read_results
+from helpers.readme_small import small_sentence, small_table
+from helpers.results import read_results, write_results
 
 
 def test_a_speed_up_tells_the_spread(records):
@@ -19,7 +20,7 @@ def test_readme_parts(records):
     tools = [{"experiment": "sanitizer", "form": tool, "median": 1, "kernels": 9} for tool in ("racecheck", "memcheck")]
     assert "compute-sanitizer (memcheck, racecheck) finds 2 errors in 9 kernels" in readme.headline(records + tools)
     text = "a\n<!-- headline -->\nold\n<!-- /headline -->\n<!-- epochs -->\n<!-- /epochs -->\n"
-    text += "<!-- comparison -->\n<!-- /comparison -->\nz"
+    text += "<!-- comparison -->\n<!-- /comparison -->\n<!-- small -->\n<!-- /small -->\nz"
     filled = readme.filled_readme(text, records)
     assert "old" not in filled and filled.startswith("a\n") and readme.filled_readme(filled, records) == filled
     with pytest.raises(ValueError, match="expected one pair of the markers"):
@@ -78,6 +79,37 @@ def test_readme_takes_all_columns_from_one_card(tmp_path):
     assert "300 ms" not in readme.comparison_table(read_results(tmp_path))
     write_compared(tmp_path, ("jax", "scan", 900.0), **shapes)
     assert "| `jax` | scan | **20.0 ms** | **900 ms** |" in readme.comparison_table(read_results(tmp_path))
+
+
+def small_records(tmp_path, batch=128, **more):
+    times = {("fused", "one kernel for all steps"): 8.0, ("layerwise", "epoch graph"): 30.0}
+    times |= {("jax", "scan, command buffers"): 64.0}
+    base = RECORD | {"experiment": "small_epoch_time", "batch_size": batch, **more}
+    written = [
+        base | {"system": system, "form": form, "median": median, "min": median, "max": median}
+        for (system, form), median in times.items()
+    ]
+    write_results(f"fused-lenet5-b{batch}", written, ENVIRONMENT, tmp_path)
+    return read_results(tmp_path)
+
+
+def test_readme_tells_of_small_networks_in_one_kernel(tmp_path):
+    small_records(tmp_path, batch=2048)
+    records = small_records(tmp_path)
+    said = small_sentence(records)
+    assert "an epoch of lenet5 takes 8.00 ms on one NVIDIA T4: 8.0\u00d7 as fast as jax, scan, command buffers" in said
+    assert f"- {said}" in readme.headline([*records, RECORD | {"gpu": "NVIDIA T4", "date": "2026-01-02"}])
+    table = small_table(records)
+    rows = [line for line in table.splitlines() if line.startswith("| lenet5")]
+    assert rows == [
+        "| lenet5 | mnist | 128 | 8.00 ms | 30.0 ms | 64.0 ms | 8.0\u00d7 |",
+        "| lenet5 | mnist | 2,048 | 8.00 ms | 30.0 ms | 64.0 ms | 8.0\u00d7 |",
+    ]
+    assert "Card: NVIDIA T4, fp32, 2026-01-02." in table
+
+
+def test_readme_before_any_small_network(records):
+    assert small_sentence(records) == "" and small_table(records).startswith("Not measured yet")
 
 
 def test_readme_before_any_comparison(records):

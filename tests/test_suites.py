@@ -8,7 +8,7 @@ import pytest
 from helpers import suites
 from helpers.activity import kernel_summary
 from helpers.benchmark import MeasurementError
-from helpers.suites import accuracy, activity, epoch, frameworks, kernels, transfers
+from helpers.suites import accuracy, activity, epoch, frameworks, fused, kernels, transfers
 from helpers.suites.kernels import pass_name
 from helpers.suites.rivals import System
 from helpers.workers import WorkerError
@@ -222,3 +222,14 @@ def test_cells_of_the_comparison():
     assert "vgg_small-cifar-10-shapes-b128-bf16" in cells and "lenet5-fashion_mnist-b2048-fp32" in cells
     named = [(s.engine, s.form) for s in frameworks.OURS + frameworks.ORDINARY_AND_BEST + frameworks.FURTHER_FORMS]
     assert len(set(named)) == len(named) == 22
+
+
+def test_suite_fused_has_a_cell_for_each_network_and_batch_on_a_card(monkeypatch):
+    monkeypatch.setattr(fused, "gpu_available", lambda: False)
+    assert fused.cells(quick=False) == {}
+    monkeypatch.setattr(fused, "gpu_available", lambda: True)
+    assert list(fused.cells(quick=False)) == [
+        *("lenet5-b128", "small_cnn-b128", "lenet5-b32", "lenet5-b512", "lenet5-b2048")
+    ]
+    assert list(fused.cells(quick=True)) == ["lenet5-b128"]
+    assert [system.engine for system in fused.SYSTEMS] == ["fused", "layerwise", "jax"]

@@ -122,7 +122,7 @@ def backward_scratch(stage):
 
 def gradient_parts(layer):
     """Parts into which a dense layer cuts the sum of an input's gradient in scratch memory; 0: warps add it up."""
-    return getattr(layer, "gradient_splits", 0) if layer.resident else 0
+    return layer.gradient_splits if layer.resident else 0
 
 
 def weight_cells(stage):

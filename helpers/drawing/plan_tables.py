@@ -148,7 +148,7 @@ def _work_forward(stage):
 def _work_backward(stage):
     """The same for the backward pass; None where nothing is left to do."""
     if isinstance(stage, ConvPlan):
-        rows, at_once = stage.channels * stage.kernel[0] * stage.filters, getattr(stage, "rows_at_once", 1)
+        rows, at_once = stage.channels * stage.kernel[0] * stage.filters, stage.rows_at_once
         pieces = _count(rows, "row", " of weights")
         pieces = pieces if at_once == 1 else _count(rows // at_once, "group", f" of {at_once} rows of weights")
         return _pieces(pieces, _count(stage.groups, "group", " of windows" if stage.pooled else " of outputs"))

@@ -8,7 +8,7 @@ import re
 from helpers.atomic import write_atomically
 from helpers.drawing.system_lines import is_smaller, marks_of, system_name, time_of
 from helpers.number_text import show_ratio, show_spread, show_time
-from helpers.readme_small import small_sentence, small_table
+from helpers.readme_small import small_table
 from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
 from helpers.results import (
     CIFAR_IMAGES,
@@ -21,6 +21,7 @@ from helpers.results import (
     read_results,
 )
 from helpers.teaching.comparison import FRAMEWORKS, fastest_framework
+from helpers.teaching.one_kernel import small_sentence
 from helpers.teaching.verdicts import verdict
 
 COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of the headline's comparison

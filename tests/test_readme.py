@@ -4,8 +4,9 @@ import pytest
 from measured import ENVIRONMENT, RECORD, write_compared
 
 from helpers import readme, results
-from helpers.readme_small import small_sentence, small_table
+from helpers.readme_small import small_table
 from helpers.results import read_results, write_results
+from helpers.teaching.one_kernel import say_small, small_sentence
 
 
 def test_a_speed_up_tells_the_spread(records):
@@ -106,6 +107,16 @@ def test_readme_tells_of_small_networks_in_one_kernel(tmp_path):
         "| lenet5 | mnist | 2,048 | 8.00 ms | 30.0 ms | 64.0 ms | 8.0\u00d7 |",
     ]
     assert "Card: NVIDIA T4, fp32, 2026-01-02." in table
+
+
+def test_a_notebook_says_how_one_kernel_stands_in_each_cell(tmp_path, capsys):
+    small_records(tmp_path, batch=2048)
+    say_small(small_records(tmp_path))
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "lenet5, batch 128: 8.00 ms in one kernel, 64.0 ms by jax, scan, command buffers: 8.0\u00d7 as fast" in said
+    assert "lenet5, batch 2,048: 8.00 ms" in said and "benchmark suite" in said
+    say_small([])
+    assert "Not measured yet" in capsys.readouterr().out
 
 
 def test_readme_before_any_small_network(records):

@@ -8,7 +8,6 @@ import re
 from helpers.atomic import write_atomically
 from helpers.drawing.system_lines import is_smaller, marks_of, system_name, time_of
 from helpers.number_text import show_ratio, show_spread, show_time
-from helpers.readme_small import small_table
 from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
 from helpers.results import (
     CIFAR_IMAGES,
@@ -21,7 +20,7 @@ from helpers.results import (
     read_results,
 )
 from helpers.teaching.comparison import FRAMEWORKS, fastest_framework
-from helpers.teaching.one_kernel import small_sentence
+from helpers.teaching.one_kernel import EXPERIMENT, small_pair, small_sentence
 from helpers.teaching.verdicts import verdict
 
 COMPARED = (("lenet5", ("mnist",)), ("vgg_small", CIFAR_IMAGES))  # network and data of the headline's comparison
@@ -202,6 +201,26 @@ def _missing_frameworks(records, measured):
     absent = find_records(records, experiment="absent", batch_size=COMPARED_BATCH, gpu=measured[0]["gpu"])
     names = {record["system"] for record in absent} - {record["system"] for record in measured}
     return [f"Absent on that machine: {', '.join(f'`{name}`' for name in sorted(names))}."] if names else []
+
+
+def small_table(records=None):
+    """README's table of small networks by one kernel, one graph and JAX: a row a cell; Markdown."""
+    found = find_records(records, experiment=EXPERIMENT)
+    if not found:
+        return "Not measured yet: run python -m helpers.benchmark fused."
+    systems = {(r["system"], r["form"]): None for r in sorted(found, key=lambda r: r["median"])}
+    rows = ["| network | data | batch | " + " | ".join(f"`{s}`, {form}" for s, form in systems) + " | ratio |"]
+    rows.append("|---" * (len(systems) + 4) + "|")
+    for network, dataset, batch in sorted({(r["network"], r["dataset"], r["batch_size"]) for r in found}):
+        here = {"network": network, "dataset": dataset, "batch_size": batch}
+        cell = {(r["system"], r["form"]): r for r in find_records(found, **here)}
+        times = (time_of(cell[key]) if key in cell else "" for key in systems)
+        compared = small_pair(list(cell.values()))
+        ratio = show_ratio(compared["ratio"]) if compared else ""
+        rows.append(f"| {network} | {dataset} | {batch:,} | {' | '.join(times)} | {ratio} |")
+    dates = " and ".join(sorted({record["date"] for record in found}))
+    held = sentence("Card: {gpu}, fp32, {dates}. {machine}", found[0], dates=dates, machine=setting(found[0]))
+    return "\n".join([*rows, "", held])
 
 
 def fill(text, marker, body):

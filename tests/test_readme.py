@@ -4,7 +4,6 @@ import pytest
 from measured import ENVIRONMENT, RECORD, write_compared
 
 from helpers import readme, results
-from helpers.readme_small import small_table
 from helpers.results import read_results, write_results
 from helpers.teaching.one_kernel import say_small, small_sentence
 
@@ -100,7 +99,7 @@ def test_readme_tells_of_small_networks_in_one_kernel(tmp_path):
     said = small_sentence(records)
     assert "an epoch of lenet5 takes 8.00 ms on one NVIDIA T4: 8.0\u00d7 as fast as jax, scan, command buffers" in said
     assert f"- {said}" in readme.headline([*records, RECORD | {"gpu": "NVIDIA T4", "date": "2026-01-02"}])
-    table = small_table(records)
+    table = readme.small_table(records)
     rows = [line for line in table.splitlines() if line.startswith("| lenet5")]
     assert rows == [
         "| lenet5 | mnist | 128 | 8.00 ms | 30.0 ms | 64.0 ms | 8.0\u00d7 |",
@@ -120,7 +119,7 @@ def test_a_notebook_says_how_one_kernel_stands_in_each_cell(tmp_path, capsys):
 
 
 def test_readme_before_any_small_network(records):
-    assert small_sentence(records) == "" and small_table(records).startswith("Not measured yet")
+    assert small_sentence(records) == "" and readme.small_table(records).startswith("Not measured yet")
 
 
 def test_readme_before_any_comparison(records):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from helpers.kernels.fused.places import ConvPlan, DensePlan
 from helpers.kernels.fused.plan import ROUNDING
+from helpers.kernels.fused.sums import TILE
 
 CELL_BYTES = 4
-TILE = 16  # dense weights of a tile
 
 
 @dataclass(frozen=True)

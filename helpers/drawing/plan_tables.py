@@ -9,7 +9,6 @@ import pandas as pd
 
 from helpers.drawing.plan_parts import (
     CELL_BYTES,
-    TILE,
     backward_scratch,
     forward_scratch,
     gradient_parts,
@@ -19,6 +18,7 @@ from helpers.drawing.plan_parts import (
     weight_cells,
 )
 from helpers.kernels.fused.places import ConvPlan, DensePlan
+from helpers.kernels.fused.sums import TILE
 from helpers.number_text import show_bytes, show_share
 
 TIMES = " x "

@@ -1,8 +1,8 @@
 """A meeting of all blocks: each counts itself, then one thread of each waits until all have been counted.
 
-No block is let on before all have arrived; one that waits too long gives up and says so. One counter was three times
-as fast as a word for each block: 132 words are asked for by every block, over and over. Must not learn what the blocks
-do between meetings.
+No block is let on before all have arrived; one that waits too long gives up and says so. There is one counter and not a
+word for each block, since all blocks would ask for all of those words, over and over. Must not learn what the blocks do
+between meetings.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """A dense layer on one image in shared memory: forward, and the gradient of its input.
 
 The weights' gradient is not computed here: the layer publishes its factors, the inputs and the outputs' gradient of
-every image, and the owners of the weights multiply them (update.py). Weights lie in shared memory here; those that
+every image, and the owners of the weights multiply them (sums.py). Weights lie in shared memory here; those that
 stream from L2 are read in another order (streamed.py).
 """
 

@@ -6,7 +6,7 @@ from toy_data import ToyDataset
 
 from helpers.architectures import tiny
 from helpers.initialization import initial_parameters
-from helpers.kernels.fused.barrier import PATIENCE, STATE_WORDS
+from helpers.kernels.fused.barrier import PATIENCE, STATE_WORDS, counters
 from helpers.kernels.fused.layout import blank_factors, pack
 from helpers.kernels.fused.parts import ARGUMENTS, PER_EPOCH, STEPS
 from helpers.kernels.fused.places import Card
@@ -26,6 +26,17 @@ POOLED = Network(
     name="pooled",
 )
 SMALL = Network((7, 6, 2), [Conv2D(3, 2), ReLU(), MaxPool2D(2), Conv2D(5, 2), ReLU(), Flatten(), Dense(3)], "small")
+# three dense layers, and a card for each way to keep their weights: groups of 4 share three or two of them, groups of 2
+# share one, and two stream
+DENSE = Network(
+    (6, 6, 2),
+    [
+        *(Conv2D(4, 3, padding="same"), ReLU(), MaxPool2D(2), Flatten()),
+        *(Dense(18), ReLU(), Dense(11), ReLU(), Dense(3)),
+    ],
+    name="dense",
+)
+SHARING = {(4, 3): 6600, (4, 2): 7000, (2, 1): 8200, (1, 0): 5400}  # (members, layers shared): bytes
 
 
 def _named(name, shape, *layers):
@@ -102,7 +113,7 @@ def arguments(plan, optimizer, steps=1, seed=0, samples=None, patience=1 << 10):
         "sample_hits": np.full(steps * batch, -1, np.int32),
         "losses": np.full(steps, np.nan, np.float32),
         "hits": np.full(steps, -1, np.int32),
-        "counter": np.zeros(1, np.int32),
+        "counter": np.zeros(counters(plan), np.int32),
         "state": state,
         "cycles": np.full(plan.blocks * MOST_PHASES, -1, np.int32),
     }
@@ -110,9 +121,13 @@ def arguments(plan, optimizer, steps=1, seed=0, samples=None, patience=1 << 10):
 
 
 def poisoned_factors(plan):
-    """`blank_factors`, but NaN wherever an image must publish an input or a gradient."""
+    """`blank_factors`, but NaN wherever an image must publish an input or a gradient, or a group exchanges sums."""
     factors = blank_factors(plan)
     for layer in plan.dense:
+        if layer.shard:
+            members, gradients = layer.shard.members, layer.shard.gradients
+            factors[:, layer.shard.sums : layer.shard.sums + members * layer.pitch_used] = np.nan
+            factors[:, gradients : gradients + (layer.inputs if layer.input_gradient is not None else 0)] = np.nan
         factors[:, layer.x_factors : layer.x_factors + layer.inputs] = np.nan
         factors[:, layer.d_factors : layer.d_factors + layer.outputs] = np.nan
     return factors.reshape(-1)

@@ -4,10 +4,10 @@ Knows plans (helpers/kernels/fused/places.py); must not learn how parts are draw
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 
-from helpers.kernels.fused.places import ConvPlan, DensePlan
-from helpers.kernels.fused.plan import ROUNDING
-from helpers.kernels.fused.sums import TILE
+from helpers.kernels.fused.placing import ROUNDING
+from helpers.kernels.fused.stages import ConvPlan, DensePlan
 
 CELL_BYTES = 4
 
@@ -86,13 +86,13 @@ def work_parts(plan):
     """
     work = sum(plan.activations)
     behind = max(stage.gradient + -(-stage.y.size // ROUNDING) * ROUNDING for stage in plan.stages)
-    forward, backward = (max(plan.stages, key=cells) for cells in (forward_scratch, backward_scratch))
-    tiles, sums = plan.tiles_per_block * TILE * plan.update_splits, plan.sums_per_block * plan.update_groups
+    forward, backward = (max(plan.stages, key=attrgetter(f"{way}_cells")) for way in ("forward", "backward"))
+    tiles, sums = plan.update_cells
     found = {
-        "forward": [Part(f"scratch of {forward.name}", "scratch", work, forward_scratch(forward))],
+        "forward": [Part(f"scratch of {forward.name}", "scratch", work, forward.forward_cells)],
         "backward": [
             Part("gradients", "gradients", work, behind - work),
-            Part(f"scratch of {backward.name}", "scratch", behind, backward_scratch(backward)),
+            Part(f"scratch of {backward.name}", "scratch", behind, backward.backward_cells),
         ],
         "update": [
             Part("sums of dense weights", "gradients", plan.update_scratch, tiles),
@@ -100,24 +100,6 @@ def work_parts(plan):
         ],
     }
     return {when: [part for part in parts if part.cells] for when, parts in found.items()}
-
-
-def forward_scratch(stage):
-    """Cells in which the shares of a split sum meet in the forward pass."""
-    if isinstance(stage, ConvPlan):
-        window = stage.window[0] * stage.window[1]
-        return stage.splits * stage.cell_count * stage.filters * window if stage.splits > 1 else 0
-    if isinstance(stage, DensePlan):
-        return 0 if stage.resident else stage.splits * stage.pitch_used  # of resident weights warps add their sums
-    return 0
-
-
-def backward_scratch(stage):
-    """Cells that a stage's backward pass needs behind the gradients: patches of windows, shares of split sums."""
-    if isinstance(stage, ConvPlan):
-        patches = stage.sums_scratch - stage.gradient_scratch
-        return patches + (stage.groups * stage.parameter_count if stage.groups > 1 else 0)
-    return gradient_parts(stage) * stage.inputs if isinstance(stage, DensePlan) else 0
 
 
 def gradient_parts(layer):
@@ -128,7 +110,7 @@ def gradient_parts(layer):
 def weight_cells(stage):
     """Cells that a stage's weights and biases take in shared memory or in L2: padding and second copies included."""
     if isinstance(stage, ConvPlan):
-        return stage.parameter_count + (stage.weight_count if stage.transposed is not None else 0)
+        return stage.parameter_count + (stage.transposed.cells if stage.transposed else 0)
     return (stage.inputs + 1) * stage.pitch if isinstance(stage, DensePlan) else 0
 
 

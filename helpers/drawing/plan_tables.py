@@ -9,16 +9,14 @@ import pandas as pd
 
 from helpers.drawing.plan_parts import (
     CELL_BYTES,
-    backward_scratch,
-    forward_scratch,
     gradient_parts,
     memory_parts,
     streamed_parts,
     tensor_cells,
     weight_cells,
 )
-from helpers.kernels.fused.places import ConvPlan, DensePlan
-from helpers.kernels.fused.sums import TILE
+from helpers.kernels.fused.places import TILE
+from helpers.kernels.fused.stages import ConvPlan, DensePlan
 from helpers.number_text import show_bytes, show_share
 
 TIMES = " x "
@@ -47,7 +45,7 @@ def plan_table(plan):
             *(_shape(stage.y), weights_place(stage)),
             *(CELL_BYTES * cells for cells in (weight_cells(stage), tensor_cells(stage.y))),
             *(_work_forward(stage), _work_backward(stage)),
-            *(CELL_BYTES * cells for cells in (forward_scratch(stage), backward_scratch(stage))),
+            *(CELL_BYTES * cells for cells in (stage.forward_cells, stage.backward_cells)),
         ]
     frame = pd.DataFrame.from_dict(table, "index", columns=columns).rename_axis("stage")
     return frame.astype({name: int for name in columns if name.endswith("bytes")})

@@ -12,11 +12,11 @@ from helpers import device
 from helpers.compiler import load
 from helpers.device import SIMULATOR, DeviceError
 from helpers.engines.base import Engine
-from helpers.kernels.fused.barrier import LATE, PATIENCE, STATE_WORDS, TROUBLE
+from helpers.kernels.fused.barrier import LATE, PATIENCE, STATE_WORDS, TROUBLE, counters
 from helpers.kernels.fused.epoch import epoch_kernel
 from helpers.kernels.fused.layout import blank_factors, pack, unpack
 from helpers.kernels.fused.parts import PER_EPOCH, STEPS
-from helpers.kernels.fused.phases import phase_kernels
+from helpers.kernels.fused.phases import TURN, phase_kernels
 from helpers.kernels.fused.places import Card
 from helpers.kernels.fused.plan import THREADS, card_of, plan_epoch
 from helpers.kernels.fused.profile import MOST_PHASES
@@ -76,7 +76,9 @@ class FusedEngine(Engine):
         """Make what is launched: the epoch's kernel, or without a card its phases."""
         self.phases = []
         if SIMULATOR:
-            self._parts = load(list(phase_kernels(self.plan, self.optimizer)))
+            images, *others = phase_kernels(self.plan, self.optimizer)
+            self._images = load(images)
+            self._update, self._report = load(others)
             return
         kernel, self.phases = epoch_kernel(self.plan, self.optimizer, profiled)
         (self._run,) = load([kernel])
@@ -107,7 +109,13 @@ class FusedEngine(Engine):
         self._steps, batch, position = steps, self.batch_size, 0
         for name, dtype in (("order", np.int32), ("sample_losses", np.float32), ("sample_hits", np.int32)):
             self._buffers[name] = device.empty(steps * batch, dtype)
-        sizes = {"state": STATE_WORDS, "counter": 1, "losses": steps, "hits": steps, "rates": 2 * steps}
+        sizes = {
+            "state": STATE_WORDS,
+            "counter": counters(self.plan),
+            "losses": steps,
+            "hits": steps,
+            "rates": 2 * steps,
+        }
         self._control = device.empty(sum(sizes.values()), np.int32)
         for name, size in sizes.items():
             dtype = np.float32 if name in ("losses", "rates") else np.int32
@@ -130,11 +138,9 @@ class FusedEngine(Engine):
 
     def train(self, first_epoch, epochs=1, steps=None):
         """All of `epochs` epochs in one launch; see `Engine.train`."""
-        if steps is not None and steps < self.steps_per_epoch:  # epochs that end early are launches of their own
+        if steps not in (None, self.steps_per_epoch):  # epochs that end early are launches of their own
             return super().train(first_epoch, epochs, steps)
-        steps = self.steps_per_epoch if steps is None else steps
-        if steps > self.steps_per_epoch:
-            return super().train(first_epoch, epochs, steps)
+        steps = self.steps_per_epoch
         most = max(1, (TROUBLE - 1) // (2 * self.plan.blocks * steps))  # epochs of a launch: two meetings a step
         last = first_epoch + epochs
         parts = [self._train(e, min(most, last - e), steps) for e in range(first_epoch, last, most)]
@@ -148,7 +154,7 @@ class FusedEngine(Engine):
         self._steer(first, epochs, steps)
         self._launch(epochs * steps)
         report = device.to_host(self._control)
-        words, start = report[:STATE_WORDS], STATE_WORDS + 1
+        words, start = report[:STATE_WORDS], STATE_WORDS + counters(self.plan)
         if words[LATE]:
             raise DeviceError(
                 f"at meeting {words[LATE] - 1} of the blocks one did not come in time; other programs may use the card"
@@ -166,7 +172,7 @@ class FusedEngine(Engine):
         """Write state, counter and the optimizer's factors: the one copy to the card before a launch."""
         self._reserve(epochs * steps)
         control = np.full(self._control.size, -1, np.int32)  # losses: NaN, read as float32
-        control[: STATE_WORDS + 1] = 0
+        control[: STATE_WORDS + counters(self.plan)] = 0
         where = [EPOCH, SEED, SAMPLES, STEPS, PER_EPOCH, PATIENCE]
         control[where] = first, self.seed, len(self.dataset.train_labels), epochs * steps, steps, self._patience
         factors = [self.optimizer.step_factors(e, self.steps_per_epoch)[:steps] for e in range(first, first + epochs)]
@@ -179,15 +185,16 @@ class FusedEngine(Engine):
         if not SIMULATOR:
             self._run(*(self._buffers[name] for name, _ in self._run.kernel.arguments))
             return
-        images, update, report = self._parts
-        arguments = [self._buffers[name] for name, _ in images.kernel.arguments]
+        arguments, state = [self._buffers[name] for name, _ in self._update.kernel.arguments], self._buffers["state"]
         for step in range(steps):
-            self._buffers["state"][STEP] = step
-            images(*arguments)
-            if self._buffers["state"][STATUS]:
+            for turn in range(self.plan.rounds):
+                state[[STEP, TURN]] = step, turn
+                for images in self._images:
+                    images(*arguments)
+            if state[STATUS]:
                 return
-            update(*arguments)
-        report(*arguments)
+            self._update(*arguments)
+        self._report(*arguments)
 
     def cycles(self):
         """Cycles of each phase of a profiled kernel's last launch, int64, shape (blocks, phases)."""

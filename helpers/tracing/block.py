@@ -10,14 +10,14 @@ from helpers.tracing.cuda_stand_in import WARP, Index, index_at, unflatten
 
 
 class Block:
-    """The threads of one block while they run `body(*arguments)`."""
+    """The threads of one block while they run `body(*arguments)`; `kept`: its dynamic shared memory, if any."""
 
-    def __init__(self, cuda, number, body, arguments):
+    def __init__(self, cuda, number, body, arguments, kept=None):
         self.cuda, self.number, self.phase = cuda, number, 0
         self.threads = [Index(*index) for index in unflatten(cuda.blockDim)]
         self.steps = [0] * (-(-len(self.threads) // WARP))
         cuda.blockIdx = Index(*index_at(number, cuda.gridDim))
-        cuda.shared.begin_block()
+        cuda.shared.begin_block(kept)
         self.body, self.arguments = body, arguments
 
     def run(self):

@@ -20,9 +20,10 @@ class SharedMemory:
         self.arrays, self.places, self.block = {}, {}, {}
         self.begin_block()
 
-    def begin_block(self):
-        """Forget what the last block left."""
-        self.dynamic, self.dynamic_written = np.full(self.dynamic_bytes, 0xFF, np.uint8), bytearray(self.dynamic_bytes)
+    def begin_block(self, kept=None):
+        """Forget what the last block left; dynamic memory is `kept` where another kernel of this block left it."""
+        fresh = np.full(self.dynamic_bytes, 0xFF, np.uint8), bytearray(self.dynamic_bytes)
+        self.dynamic, self.dynamic_written = kept or fresh
         self.block = {}
 
     def array(self, shape, dtype):

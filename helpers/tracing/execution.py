@@ -67,8 +67,15 @@ class Execution:
         arguments = [self._wrap(name, array, name in unwritten) for name, array in zip(names, arrays)]
         with np.errstate(all="ignore"):
             for block in range(prod(kernel.grid)) if blocks is None else blocks:
-                Block(self.cuda, block, self._body, arguments).run()
+                self._run(block, arguments)
         return arguments
+
+    def _run(self, block, arguments):
+        """Run one block; where the kernel keeps memory, on what another kernel of the same memory left there."""
+        memory = getattr(self.kernel, "kept_memory", None)
+        Block(self.cuda, block, self._body, arguments, memory and memory.get(block)).run()
+        if memory is not None:
+            memory[block] = self.cuda.shared.dynamic, self.cuda.shared.dynamic_written
 
     def _wrap(self, name, array, unwritten):
         """Checked view of an argument; scalars pass as they are."""

@@ -5,7 +5,7 @@ import pytest
 from helpers.drawing.plan_parts import memory_parts, streamed_parts, work_parts
 from helpers.drawing.plan_tables import plan_summary, plan_table
 from helpers.drawing.tables import show_table
-from helpers.kernels.fused.places import ConvPlan
+from helpers.kernels.fused.stages import ConvPlan
 from tests.drawing.plans import LARGE, MIDDLING, SMALL, lenet_on, many_plans
 
 

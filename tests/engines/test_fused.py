@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from fused_cases import NETWORKS, POOLED, SMALL, networks
-from hypothesis import HealthCheck, given, settings
+from fused_cases import DENSE, NETWORKS, POOLED, SHARING, SMALL, networks
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from toy_data import ToyDataset
 
 from helpers.agreement import MARGIN, agreement_bound, check_agreement
@@ -11,6 +12,7 @@ from helpers.architectures import vgg_small
 from helpers.device import SIMULATOR
 from helpers.engines import make_engine
 from helpers.kernels.fused.places import Card, DoesNotFit
+from helpers.kernels.fused.plan import plan_epoch
 from helpers.layers import Dense, Flatten, ReLU
 from helpers.network import Network
 from helpers.optimizers import SGD, Adam, cosine
@@ -76,6 +78,26 @@ def test_any_batch_is_shared_by_the_blocks(batch, images):
     made = engine(batch=batch)
     assert (made.plan.image_blocks, made.plan.rounds) == images and made.plan.blocks == 3
     assert_agrees(SMALL, OPTIMIZER, batch, 3)
+
+
+@pytest.mark.parametrize("sharing", SHARING, ids=str)
+@pytest.mark.parametrize("batch", [4, 8])
+def test_dense_weights_may_be_shared_by_groups_of_blocks(sharing, batch):
+    card = Card(4, SHARING[sharing], (9, 0))
+    plan = plan_epoch(DENSE, batch, card, 64)
+    assert (plan.members, len(plan.shards)) == sharing and plan.rounds == batch // 4
+    assert_agrees(DENSE, OPTIMIZER, batch, 3, card=card, threads=64)
+
+
+@given(networks(), st.integers(2000, 12000))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_random_networks_agree_on_cards_of_any_memory(network, memory):
+    card = Card(4, memory, (7, 5))
+    try:
+        plan_epoch(network, 4, card, 32)
+    except DoesNotFit:
+        assume(False)
+    assert_agrees(network, SGD(0.02, momentum=0.5), 4, 2, card=card)
 
 
 def test_the_smallest_network_has_room_for_its_report():

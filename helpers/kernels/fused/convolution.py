@@ -12,12 +12,11 @@ from numba import float32
 from helpers.device import cuda, device_function
 from helpers.kernels.fused.intrinsics import load2
 from helpers.kernels.fused.items import each
+from helpers.kernels.fused.places import CORNER_BITS
 from helpers.kernels.intrinsics import load4, quotient, remainder
 
 ZERO = np.float32(0.0)
 MOST_PATCH = 24
-CODE_SHIFT = 20  # a corner word: where the winning patch begins, and above that which output of the window won
-CORNER = (1 << CODE_SHIFT) - 1
 
 
 def width(*multiples):
@@ -179,6 +178,8 @@ def _make_settle(plan):
     (window_h, window_w), wide, filters, biases = plan.window, plan.cells[1], plan.filters, plan.biases
     (stride_h, stride_w), x, y, corners = plan.stride, plan.x, plan.y, plan.corners
     down, right, activation, pooled = stride_h * x.row, stride_w * x.column, plan.activation, plan.pooled
+    move_right = stride_w * plan.channels
+    move_down = stride_h * plan.transposed.row if plan.transposed else 0
     offset, row, column, channel = y.offset, y.row, y.column, y.channel
 
     @device_function
@@ -191,6 +192,6 @@ def _make_settle(plan):
         if pooled:
             wy, wx = quotient(winner, window_w), remainder(winner, window_w)
             begin = (cy * window_h + wy) * down + (cx * window_w + wx) * right
-            ints[corners + cell * filters + k] = begin | winner << CODE_SHIFT
+            ints[corners + cell * filters + k] = begin | (wy * move_down + wx * move_right) << CORNER_BITS
 
     return settle

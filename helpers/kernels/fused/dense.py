@@ -1,15 +1,15 @@
 """A dense layer on one image in shared memory: forward, and the gradient of its input.
 
 The weights' gradient is not computed here: the layer publishes its factors, the inputs and the outputs' gradient of
-every image, and the owners of the weights multiply them (sums.py). Weights lie in shared memory here; those that
-stream from L2 are read in another order (streamed.py).
+every image, and the owners of the weights multiply them (sums.py). All weights lie in shared memory here; a group of
+blocks shares others (sharded.py), and some stream from L2 (streamed.py).
 """
 
 import numpy as np
 
 from helpers.device import cuda, device_function
 from helpers.kernels.fused.gate import make_gate
-from helpers.kernels.fused.items import each
+from helpers.kernels.fused.items import each, in_turn
 from helpers.kernels.intrinsics import load4, quotient, remainder
 
 ZERO = np.float32(0.0)
@@ -68,7 +68,7 @@ def dense_forward(plan, threads):
                 if quad < quads:
                     finish(value, quad, lane, mem)
 
-    return [both(multiply, publish_inputs(plan, threads))]
+    return [in_turn([multiply, publish_inputs(plan, threads)])]
 
 
 def make_lane_sum(lanes):
@@ -110,17 +110,6 @@ def publish_gradient(plan, threads):
         factors[row + d_factors + j] = mem[gradient + j]
 
     return each(plan.outputs, threads, publish)
-
-
-def both(first, second):
-    """Device function: two that need no barrier between them."""
-
-    @device_function
-    def run(thread, mem, parameters, factors, row):
-        first(thread, mem, parameters, factors, row)
-        second(thread, mem, parameters, factors, row)
-
-    return run
 
 
 def make_put_gradient(plan):
@@ -169,7 +158,7 @@ def dense_input_gradient(plan, threads):
             value += mem[scratch + split * inputs + i]
         put(i, value, mem)
 
-    parts = both(each(inputs * splits, threads, multiply), both(publish, pad_gradient(plan, threads)))
+    parts = in_turn([each(inputs * splits, threads, multiply), publish, pad_gradient(plan, threads)])
     return [parts, each(inputs, threads, together)]
 
 

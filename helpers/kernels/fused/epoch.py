@@ -11,7 +11,7 @@ from helpers.device import cuda, device_function
 from helpers.kernels.fused.barrier import PATIENCE, make_meeting
 from helpers.kernels.fused.image import fetch_image, make_sample_of, pixels_ahead
 from helpers.kernels.fused.intrinsics import this_thread
-from helpers.kernels.fused.parts import STEPS, make_kernel, make_parts, make_report
+from helpers.kernels.fused.parts import STEPS, make_kernel, make_report, make_start, make_train_images
 from helpers.kernels.fused.places import DoesNotFit
 from helpers.kernels.fused.profile import MOST_PHASES, make_lap, make_laps
 from helpers.kernels.fused.update import held_sizes, make_update
@@ -36,7 +36,7 @@ def epoch_kernel(plan, optimizer, profiled=False):
     DoesNotFit
         For more phases than can be profiled.
     """
-    start_block, train_images, names = make_parts(plan, profiled)
+    start_block, (train_images, names) = make_start(plan), make_train_images(plan, profiled)
     if profiled and len(names) + len(EXCHANGE) > MOST_PHASES:
         raise DoesNotFit(f"the kernel has {len(names)} phases and more; the cycles of {MOST_PHASES} are counted")
     publish, exchange = _make_exchange(plan, optimizer, [make_lap(plan, len(names) + i, profiled) for i in range(5)])
@@ -63,7 +63,7 @@ def epoch_kernel(plan, optimizer, profiled=False):
             if block < image_blocks:
                 train_images(
                     mem, ints, parameters, factors, partials, images, labels, scale, order, sample_losses,
-                    sample_hits, step, block, thread,
+                    sample_hits, counter, state, step, block, thread,
                 )  # fmt: skip
             number += np.int32(1)
             if publish(

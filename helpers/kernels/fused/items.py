@@ -42,6 +42,27 @@ def each_from(first, count, threads, work):
     return run
 
 
+def in_turn(functions):
+    """Device function (*context) that calls each of `functions` with its arguments, no barrier between them."""
+
+    @device_function
+    def nothing(*context):
+        pass
+
+    if not functions:
+        return nothing
+    return functions[0] if len(functions) == 1 else _before(functions[0], in_turn(functions[1:]))
+
+
+def _before(function, rest):
+    @device_function
+    def run(*context):
+        function(*context)
+        rest(*context)
+
+    return run
+
+
 def chunk_of(count):
     """A small number that divides `count`, 4 at best: as many terms of a sum are written out at once."""
     return next(size for size in (4, 6, 5, 7, 3, 2, 1) if count % size == 0)

@@ -16,6 +16,7 @@ from helpers.kernels.fused.items import each
 from helpers.kernels.fused.parameters import make_prepare, make_reload
 from helpers.kernels.fused.profile import make_lap
 from helpers.kernels.fused.step import image_step
+from helpers.kernels.intrinsics import remainder
 
 STEPS, PER_EPOCH = 10, 11  # words of `state`: steps of the launch, steps of an epoch
 MEETING_LANES = 32
@@ -25,7 +26,7 @@ ARGUMENTS = (
     ("parameters", "float32"),  # in the engine's own layout (plan.parameter_cells)
     ("slots", "float32"),  # the optimizer's, one array of that layout behind the other
     ("partials", "float32"),  # (image blocks, exchange): sums of convolutions' gradients
-    ("factors", "float32"),  # (batch, factors): inputs and gradients of dense layers
+    ("factors", "float32"),  # (batch, factors): inputs and gradients of dense layers, what groups exchange
     ("images", "uint8"),
     ("labels", "uint8"),
     ("scale", "float32"),  # (2, C): x * scale[0] + scale[1] normalises
@@ -35,7 +36,7 @@ ARGUMENTS = (
     ("sample_hits", "int32"),
     ("losses", "float32"),  # (steps,): means of the batches
     ("hits", "int32"),  # (steps,): correct predictions
-    ("counter", "int32"),  # (1,): blocks that arrived at meetings
+    ("counter", "int32"),  # (barrier.counters,): blocks that arrived at meetings
     ("state", "int32"),  # STATE_WORDS
     ("cycles", "int32"),  # (blocks, MOST_PHASES): of a profiled kernel
 )
@@ -43,33 +44,31 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class FusedKernel(Kernel):
-    """A kernel with the arguments of this module."""
+    """A kernel with the arguments of this module.
+
+    `kept_memory`: {block: its shared memory}, where an interpreted kernel goes on with what another one left there.
+    """
+
+    kept_memory: dict | None = None
 
     @property
     def arguments(self):
         return ARGUMENTS
 
 
-def make_kernel(name, body, plan):
+def make_kernel(name, body, plan, kept_memory=None):
     """`body` as a `FusedKernel` on the blocks and threads of `plan`."""
-    return FusedKernel(name, body, (plan.blocks, 1, 1), (plan.threads, 1, 1), shared_bytes=plan.shared_bytes)
+    size = {"grid": (plan.blocks, 1, 1), "block": (plan.threads, 1, 1), "shared_bytes": plan.shared_bytes}
+    return FusedKernel(name, body, **size, kept_memory=kept_memory)
 
 
-def make_parts(plan, profiled):
-    """What a block does with its images.
+def make_start(plan):
+    """Device function (mem, ints, order, state, block, thread): what a block does once.
 
-    Returns
-    -------
-    (start_block, train_images, names)
-        Device functions: what is done once, and the images of one step; and the names of the phases of a step.
+    Halos of zeros, no trouble yet, and which samples this block trains on in every step.
     """
-    threads, (first_cell, cells), trouble = plan.threads, plan.activations, plan.trouble
-    order_samples, image_blocks, rounds, batch = make_order(plan), plan.image_blocks, plan.rounds, plan.batch
-    step_once, names = image_step(plan, profiled)
-    (ask, put), sample_of = fetch_image(plan), make_sample_of(plan)
-    reload, ahead = make_reload(plan), pixels_ahead(plan)
-    factors_of, exchange = plan.factors, plan.exchange
-    lap_load, prepare = make_lap(plan, len(names), profiled), make_prepare(plan)
+    threads, (first_cell, cells), trouble, meetings = plan.threads, plan.activations, plan.trouble, plan.meetings
+    order_samples, prepare = make_order(plan), make_prepare(plan)
 
     @device_function
     def put_zero(item, mem):
@@ -79,34 +78,59 @@ def make_parts(plan, profiled):
 
     @device_function
     def start_block(mem, ints, order, state, block, thread):
-        """Halos of zeros, no trouble yet, and which samples this block trains on in every step."""
         clear(thread, mem)
         order_samples(order, state, np.int64(state[STEPS]), np.int64(state[PER_EPOCH]), block, thread)
         cuda.syncthreads()
         if thread == 0:
-            ints[trouble] = 0
+            ints[trouble] = ints[meetings] = 0
             prepare(ints)
+
+    return start_block
+
+
+def make_train_images(plan, profiled):
+    """This block's images of a batch; the first of them is in shared memory already.
+
+    Returns
+    -------
+    (device function, list of str)
+        It takes (mem, ints, parameters, factors, partials, images, labels, scale, order, losses, hits, counter, state,
+        step, block, thread); the names are those of its phases.
+    """
+    image_blocks, rounds, batch, members = plan.image_blocks, plan.rounds, plan.batch, plan.members
+    step_once, names = image_step(plan, profiled)
+    (ask, put), sample_of = fetch_image(plan), make_sample_of(plan)
+    reload, ahead = make_reload(plan), pixels_ahead(plan)
+    factors_of, exchange, several = plan.factors, plan.exchange, plan.rounds > 1
+    lap_load = make_lap(plan, len(names), profiled)
 
     @device_function
     def train_images(
-        mem, ints, parameters, factors, partials, images, labels, scale, order, losses, hits, step, block, thread
-    ):
-        """This block's images of a batch; the first of them is in shared memory already."""
-        pixels = cuda.local.array(ahead, int32)
-        reload(mem, ints, parameters, step, this_thread())
+        mem, ints, parameters, factors, partials, images, labels, scale, order, losses, hits, counter, state, step,
+        block, thread,
+    ):  # fmt: skip
+        pixels, following = cuda.local.array(ahead, int32), np.int64(-1)
+        if several:
+            following = sample_of(order, step, 1, block)  # read long before it is needed, as its pixels are
+        reload(mem, ints, parameters, step, remainder(block, members), this_thread())
         for turn in range(rounds):
             n = turn * image_blocks + block
             if n < batch:
-                if turn > 0:
-                    sample = sample_of(order, step, turn, block)
-                    ask(pixels, images, sample, thread)
-                    put(pixels, mem, ints, images, labels, scale, sample, thread)
+                upcoming = following
+                if several:
+                    ask(pixels, images, upcoming, thread)
+                    following = sample_of(order, step, turn + 2, block)
                 cuda.syncthreads()
                 lap_load(ints, thread)
                 row, mine, at = n * factors_of, block * exchange, step * batch + n
-                step_once(mem, ints, parameters, factors, partials, losses, hits, row, mine, turn == 0, at, thread)
+                step_once(
+                    thread, mem, ints, parameters, factors, row, block, partials, mine, turn == 0, losses, hits, at,
+                    counter, state,
+                )  # fmt: skip
+                if several:
+                    put(pixels, mem, ints, images, labels, scale, upcoming, thread)
 
-    return start_block, train_images, [*names, "load"]
+    return train_images, [*names, "load"]
 
 
 def make_report(plan):

@@ -1,10 +1,14 @@
-"""Where a fused kernel keeps what: views of an image's tensors in shared memory, and what each layer needs to know.
+"""What a fused kernel runs on, and where it keeps an image's tensors and the weights that need a place of their own.
 
 Offsets and sizes are in 32-bit cells of the block's shared memory unless a name says otherwise; strides are in cells.
-Knows numbers only; must not learn how a stage computes.
+Knows numbers only; must not learn which stage uses what.
 """
 
 from dataclasses import dataclass
+
+# a corner word: where in the input an output's patch begins, and above these bits how far the winner moves the taps
+CORNER_BITS = 16
+TILE = 16  # dense weights of a tile of 4 x 4, whose gradients a thread sums at once
 
 
 class DoesNotFit(ValueError):
@@ -48,197 +52,46 @@ class View:
 
 
 @dataclass(frozen=True)
-class ConvPlan:
-    """A convolution with the max-pooling behind it: a *cell* is one pooled output, its *window* what it is pooled from.
+class TransposedWeights:
+    """A convolution's weights in the order (filter, row, column, channel), in `cells` cells from `begin` on.
 
-    Without pooling a window is one output. `corners`: for each cell and filter, where in the input the winning
-    output's patch begins, and which of the window it is (see convolution.py). `transposed`: the weights once more in
-    the order (filter, row, column, channel), or None. `exchange`: where this layer's sums begin in a block's row of
-    partial gradients.
+    Zeros lie behind each row and each filter, as far as the winner of a pooling window moves the taps. `first`: the
+    first tap; `row` and `filter`: cells from one to the next.
     """
 
-    name: str
-    x: View
-    y: View
-    gradient: int
-    input_gradient: int | None
-    input_gated: bool
-    activation: bool
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    window: tuple[int, int]
-    cells: tuple[int, int]
-    weights: int
-    biases: int
-    transposed: int | None
-    corners: int
-    exchange: int
-    filters_at_once: int
-    splits: int
-    groups: int
-    rows_at_once: int = 1
-    scratch: int = 0
-    gradient_scratch: int = 0
-    sums_scratch: int = 0
-
-    @property
-    def channels(self):
-        return self.x.shape[2]
-
-    @property
-    def filters(self):
-        return self.y.shape[2]
-
-    @property
-    def cell_count(self):
-        return self.cells[0] * self.cells[1]
-
-    @property
-    def pooled(self):
-        return self.window != (1, 1)
-
-    @property
-    def patch(self):
-        """Rows and columns of the input that a window reads."""
-        return tuple((w - 1) * s + k for w, s, k in zip(self.window, self.stride, self.kernel))
-
-    @property
-    def weight_count(self):
-        return self.kernel[0] * self.kernel[1] * self.channels * self.filters
-
-    @property
-    def parameter_count(self):
-        return self.weight_count + self.filters
-
-
-@dataclass(frozen=True)
-class DensePlan:
-    """A dense layer: weights (inputs + 1) rows of `pitch`, the last one the biases; they are `resident` or stream.
-
-    `lanes`: of a warp that share four outputs, where the weights are resident; `splits`: of a sum in scratch memory,
-    where they stream; `gradient_splits`: of an input's gradient, where they are resident. `x_factors` and `d_factors`:
-    where its inputs and its outputs' gradient lie in an image's row of factors.
-    """
-
-    name: str
-    x: View
-    y: View
-    gradient: int
-    input_gradient: int | None
-    input_gated: bool
-    activation: bool
-    weights: int
-    pitch: int
-    resident: bool
-    x_factors: int
-    d_factors: int
-    splits: int
-    gradient_splits: int = 1
-    lanes: int = 32
-    scratch: int = 0
-    gradient_scratch: int = 0
-
-    @property
-    def inputs(self):
-        return self.x.size
-
-    @property
-    def outputs(self):
-        return self.y.size
-
-    @property
-    def quads(self):
-        """Groups of four neighbouring outputs."""
-        return self.pitch_used // 4
-
-    @property
-    def pitch_used(self):
-        return -(-self.outputs // 4) * 4
-
-    @property
-    def row_tiles(self):
-        """Groups of four neighbouring rows of weights, the biases among them."""
-        return -(-(self.inputs + 1) // 4)
-
-
-@dataclass(frozen=True)
-class PoolPlan:
-    """A pooling on its own. `winners`: for each output the input cell (y * columns + x) that won; None: average."""
-
-    name: str
-    x: View
-    y: View
-    gradient: int
-    input_gradient: int | None
-    input_gated: bool
-    window: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    winners: int | None
-    activation: bool = False
-
-
-@dataclass(frozen=True)
-class ReluPlan:
-    """A ReLU that no other stage could take."""
-
-    name: str
-    x: View
-    y: View
-    gradient: int
-    input_gradient: int | None
-    input_gated: bool
-    activation: bool = True
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What lives where, who works on what. `stages` in order; cells and bytes of shared memory; see plan.py."""
-
-    network: object
-    batch: int
-    card: Card
-    threads: int
-    blocks: int
-    image_blocks: int
-    rounds: int
-    stages: tuple
-    image: View
-    label: int
-    trouble: int
-    arrivals: int
-    laps: int
-    activations: tuple[int, int]
-    copied: int
-    resident: int
-    parameter_cells: int
-    exchange: int
-    factors: int
-    rectangle: tuple[int, int]
-    update_splits: int
-    update_groups: int
-    update_scratch: int
+    begin: int
+    first: int
+    row: int
+    filter: int
     cells: int
 
-    @property
-    def dense(self):
-        return [stage for stage in self.stages if isinstance(stage, DensePlan)]
+    @classmethod
+    def place(cls, begin, kernel, gaps, channels, filters):
+        """The weights of a `kernel` of (rows, columns), with `gaps` rows and columns of zeros, from cell `begin` on."""
+        row = (kernel[1] + gaps[1]) * channels
+        one, lead = (kernel[0] + gaps[0]) * row, gaps[0] * row + gaps[1] * channels
+        return cls(begin, begin + lead, row, one, lead + filters * one)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A block's part of a dense layer whose weights a group of blocks shares: `rows` of them, from cell `begin` on.
+
+    A block works with them for the images of all `members`. What the group exchanges lies in each image's row of
+    factors: from `sums` on the outputs' sums over each member's rows, from `gradients` on the inputs' gradient.
+    `images`: those that a thread works for at once; `splits` and `gradient_splits`: of a sum in scratch memory.
+    """
+
+    begin: int
+    rows: int
+    members: int
+    sums: int
+    gradients: int
+    images: int = 1
+    splits: int = 1
+    gradient_splits: int = 1
 
     @property
-    def convolutions(self):
-        return [stage for stage in self.stages if isinstance(stage, ConvPlan)]
-
-    @property
-    def shared_bytes(self):
-        return 4 * self.cells
-
-    @property
-    def tiles_per_block(self):
-        """Tiles of 4 x 4 dense weights that a block owns: a rectangle of one layer's."""
-        return self.rectangle[0] * self.rectangle[1]
-
-    @property
-    def sums_per_block(self):
-        """Sums of convolutions' partial gradients that a block owns."""
-        return -(-self.exchange // self.blocks)
+    def halves(self):
+        """Threads that share the images of the group."""
+        return self.members // self.images

@@ -6,19 +6,16 @@ Knows plans of stages; must not learn where their tensors lie.
 
 from dataclasses import replace
 
-from helpers.kernels.fused.places import DoesNotFit
+from helpers.kernels.fused.places import TILE, DoesNotFit
 
 WARP, MANY_WARPS = 32, 12
 MOST_SUMS = 32  # outputs that a thread of a convolution holds in registers
 MOST_GROUPS = 64
-TILE = 16
+MOST_IMAGES = 8  # whose sums a thread holds in registers, four of each
 
 
 def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
-    """The plan with its work shared out, and the cells of scratch it needs forward and backward.
-
-    `limit` bounds the scratch of each split sum, in cells.
-    """
+    """The plan with its work shared out; `limit` bounds the scratch of each split sum, in cells."""
     outputs = plan.window[0] * plan.window[1]
     sums = plan.cell_count * plan.filters * outputs
     divisors = [s for s in range(1, plan.channels + 1) if plan.channels % s == 0]
@@ -39,8 +36,8 @@ def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
     patches = -(-patches // 4) * 4
     backward = patches + (groups * plan.parameter_count if groups > 1 else 0)
     placed = {"gradient_scratch": backward_scratch, "sums_scratch": backward_scratch + patches}
-    plan = replace(plan, splits=splits, groups=groups, scratch=forward_scratch, **placed)
-    return plan, splits * sums if splits > 1 else 0, backward
+    cells = {"forward_cells": splits * sums if splits > 1 else 0, "backward_cells": backward}
+    return replace(plan, splits=splits, groups=groups, scratch=forward_scratch, **placed, **cells)
 
 
 def _forward_cost(plan, at_once, splits):
@@ -58,13 +55,27 @@ def _forward_cost(plan, at_once, splits):
 
 def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
     """The same for a dense layer."""
+    plan = replace(plan, scratch=forward_scratch, gradient_scratch=backward_scratch)
+    if plan.shard:
+        return _share_shard(plan, threads, limit)
     if plan.resident:
         lanes = next((n for n in (32, 16) if plan.quads * n <= threads), 8)
         shared = _fewest_steps(plan.quads, min(threads // plan.inputs, limit // plan.inputs))
-        plan = replace(plan, lanes=lanes, gradient_splits=shared, gradient_scratch=backward_scratch)
-        return plan, 0, shared * plan.inputs
+        return replace(plan, lanes=lanes, gradient_splits=shared, backward_cells=shared * plan.inputs)
     splits = _fewest_steps(plan.inputs, min(threads // plan.quads, limit // plan.pitch_used))
-    return replace(plan, splits=splits, scratch=forward_scratch), splits * plan.pitch_used, 0
+    return replace(plan, splits=splits, forward_cells=splits * plan.pitch_used)
+
+
+def _share_shard(plan, threads, limit):
+    """The same for one whose weights a group shares: inputs or gradients of all members, then the split sums."""
+    shard = plan.shard
+    shard = replace(shard, images=min(shard.members, MOST_IMAGES))
+    outputs, inputs = shard.members * plan.pitch_used, shard.members * shard.rows
+    splits = min(threads // (plan.quads * shard.halves), limit // outputs)
+    backward = min(threads // (shard.rows * shard.halves), limit // inputs)
+    splits, backward = _fewest_steps(shard.rows // 4, splits), _fewest_steps(plan.quads, backward)
+    cells = {"forward_cells": inputs + splits * outputs, "backward_cells": outputs + backward * inputs}
+    return replace(plan, shard=replace(shard, splits=splits, gradient_splits=backward), **cells)
 
 
 def _fewest_steps(terms, most):
@@ -92,9 +103,10 @@ def share_tiles(layers, blocks):
 
 
 def share_update(plan, limit):
-    """Splits of a tile's sum over the batch, groups of a partial sum's blocks, and the cells of scratch of both."""
+    """The plan with splits of a tile's sum over the batch, and groups of a partial sum's blocks."""
     tiles, chunk = plan.tiles_per_block, plan.sums_per_block
     splits = max(1, min(plan.threads // max(tiles, 1), plan.batch, max(limit, 4096) // (TILE * max(tiles, 1))))
     splits = 1 << splits.bit_length() - 1
     groups = max(1, min(plan.threads // max(chunk, 1), plan.image_blocks)) if chunk else 1
-    return splits, groups, tiles * TILE * splits + chunk * groups
+    cells = tiles * TILE * splits, chunk * groups
+    return replace(plan, update_splits=splits, update_groups=groups, update_cells=cells)

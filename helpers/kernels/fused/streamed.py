@@ -9,13 +9,12 @@ from helpers.device import cuda, device_function
 from helpers.kernels.fused.dense import (
     ALL_LANES,
     WARP,
-    both,
     make_put_gradient,
     pad_gradient,
     publish_gradient,
     publish_inputs,
 )
-from helpers.kernels.fused.items import each
+from helpers.kernels.fused.items import each, in_turn
 from helpers.kernels.intrinsics import load4, quotient, remainder, store4
 from helpers.unroll import registers, unroll, unrolled
 
@@ -65,7 +64,7 @@ def streamed_forward(plan, threads):
             value = ZERO if value < ZERO else value  # NaN stays NaN
         mem[y + j] = value
 
-    parts = both(each(quads * splits, threads, multiply), publish_inputs(plan, threads))
+    parts = in_turn([each(quads * splits, threads, multiply), publish_inputs(plan, threads)])
     return [parts, each(outputs, threads, together)]
 
 
@@ -115,4 +114,4 @@ def streamed_input_gradient(plan, threads):
                 if lane & 3 == 0 and first + (lane >> 2) < inputs:
                     put(first + (lane >> 2), value, mem)
 
-    return [both(multiply, both(publish, pad_gradient(plan, threads)))]
+    return [in_turn([multiply, publish, pad_gradient(plan, threads)])]

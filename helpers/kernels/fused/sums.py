@@ -11,11 +11,11 @@ from numba import float32
 
 from helpers.device import cuda, device_function
 from helpers.kernels.fused.items import each
+from helpers.kernels.fused.places import TILE
 from helpers.kernels.intrinsics import load4, narrow, quotient, remainder
 from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
-TILE = 16  # weights of a tile
 MOST_PARTS = 12  # partial sums that a thread has on their way at once
 
 
@@ -25,7 +25,7 @@ def make_sums(plan):
     A thread asks for its partial sums before it begins with its tile, and adds them behind it: one wait for both.
     """
     chunk, groups, threads = plan.sums_per_block, plan.update_groups, plan.threads
-    scratch = plan.update_scratch + plan.tiles_per_block * TILE * plan.update_splits
+    scratch = plan.update_scratch + plan.update_cells[0]
     turns = -(-plan.image_blocks // groups)
     ask, tile_sums = _make_ask(plan), each(plan.tiles_per_block * plan.update_splits, threads, _sum_tiles(plan))
     ahead = turns if chunk * groups <= threads and turns <= MOST_PARTS else 0

@@ -9,7 +9,8 @@ import numpy as np
 
 from helpers.device import device_function
 from helpers.kernels.fused.items import each
-from helpers.kernels.fused.sums import TILE, make_locate, make_sums
+from helpers.kernels.fused.places import TILE
+from helpers.kernels.fused.sums import make_locate, make_sums
 from helpers.kernels.intrinsics import quotient, remainder
 
 ZERO = np.float32(0.0)
@@ -35,7 +36,7 @@ def make_update(plan, optimizer):
     """
     threads, owned, chunk = plan.threads, plan.tiles_per_block * TILE, plan.sums_per_block
     splits, groups, scratch, size = plan.update_splits, plan.update_groups, plan.update_scratch, plan.parameter_cells
-    sums_scratch = scratch + owned * splits
+    sums_scratch = scratch + plan.update_cells[0]
     (weight_of, sums_of), sum_at = _make_weight_of(plan), _make_sum_at(plan)
     rounds, two = -(-owned // threads), len(optimizer.slots) > 1
     ahead, sums_ahead = (rounds if rounds <= MOST_HELD else 0), chunk <= threads
@@ -172,8 +173,8 @@ def _make_place(layers):
 
 def _place_in(layer, rest):
     begin, count, weights, biases = layer.exchange, layer.weight_count, layer.weights, layer.biases
-    per_filter, filters = count // layer.filters, layer.filters
-    transposed, copied = layer.transposed or 0, layer.transposed is not None
+    filters, tap_row, copied = layer.filters, layer.channels * layer.kernel[1], layer.transposed is not None
+    first, row, one = (layer.transposed.first, layer.transposed.row, layer.transposed.filter) if copied else (0, 0, 0)
     end = begin + layer.parameter_count
 
     @device_function
@@ -181,8 +182,11 @@ def _place_in(layer, rest):
         i = e - begin
         if i >= count:
             return np.int64(biases + i - count), np.int64(-1)
-        copy = transposed + remainder(i, filters) * per_filter + quotient(i, filters) if copied else np.int64(-1)
-        return np.int64(weights + i), np.int64(copy)
+        copy = np.int64(-1)
+        if copied:
+            tap, k = quotient(i, filters), remainder(i, filters)
+            copy = np.int64(first + k * one + quotient(tap, tap_row) * row + remainder(tap, tap_row))
+        return np.int64(weights + i), copy
 
     if rest is None:
         return here

@@ -5,7 +5,7 @@ Interpreted by the tracer; the whole epoch's kernel too, on a card of one multip
 
 import numpy as np
 import pytest
-from fused_cases import H100, NETWORKS, POOLED, SMALL, T4, arguments
+from fused_cases import DENSE, H100, NETWORKS, POOLED, SHARING, SMALL, T4, arguments
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from helpers.initialization import initial_parameters
 from helpers.kernels.fused.barrier import LATE
 from helpers.kernels.fused.epoch import epoch_kernel
 from helpers.kernels.fused.layout import pack, parameter_cells, unpack
-from helpers.kernels.fused.phases import phase_kernels
+from helpers.kernels.fused.phases import TURN, phase_kernels
 from helpers.kernels.fused.places import Card, DoesNotFit
 from helpers.kernels.fused.plan import plan_epoch
 from helpers.kernels.state import STATUS, STEP
@@ -25,6 +25,7 @@ from helpers.order import sample_order
 from helpers.trace import trace
 
 OPTIMIZER = SGD(0.05, momentum=0.9)
+CARD = Card(3, 1 << 16, (7, 5))
 ONE_DENSE = Network(
     (6, 6, 1), [Conv2D(3, 2), ReLU(), Conv2D(4, 2), ReLU(), MaxPool2D(2), Flatten(), Dense(3)], name="one dense layer"
 )
@@ -32,24 +33,25 @@ IMAGES = ("partials", "order", "sample_losses", "sample_hits")  # what the phase
 
 
 def run_phases(plan, optimizer, values, record=False):
-    """Train by the phases what `values` ask for, in place; the traces of the last step's phases."""
+    """Train by the phases what `values` ask for, in place; the traces of the last step's update and of the report."""
     images, update, report = phase_kernels(plan, optimizer)
-    steps = len(values["losses"])
-    whole = tuple(name for name in IMAGES if plan.exchange or name != "partials") if steps == 1 else ()
-    for step in range(steps):
-        values["state"][STEP] = step
-        one = trace(images, *values.values(), record=record, outputs=whole)
+    for step in range(len(values["losses"])):
+        for turn in range(plan.rounds):
+            values["state"][[STEP, TURN]] = step, turn
+            for part in images:
+                trace(part, *values.values(), record=record, outputs=())
         two = trace(update, *values.values(), record=record)
-    return one, two, trace(report, *values.values(), record=record, outputs=("losses", "hits"))
+    return two, trace(report, *values.values(), record=record, outputs=("losses", "hits"))
 
 
-def check_phases(network, threads, batch=4, card=(7, 5), optimizer=OPTIMIZER):
+def check_phases(network, threads, batch=4, card=CARD, optimizer=OPTIMIZER):
     """Trace one step; `trace` raises for a race, a read of what nobody wrote, and outputs that are not complete."""
-    plan = plan_epoch(network, batch, Card(3, 1 << 16, card), threads)
+    plan = plan_epoch(network, batch, card, threads)
     values = arguments(plan, optimizer)
     before = values["parameters"].copy()
-    _, update, _ = run_phases(plan, optimizer, values, record=True)
-    assert np.isfinite(values["factors"]).all() and np.isfinite(values["losses"]).all()
+    update, _ = run_phases(plan, optimizer, values, record=True)
+    written = ("factors", "losses", "sample_losses", *(["partials"] if plan.exchange else []))
+    assert all(np.isfinite(values[name]).all() for name in written) and (values["sample_hits"] >= 0).all()
     assert values["state"][STATUS] == 0 and 0 <= values["hits"][0] <= batch
     samples = len(values["labels"])
     np.testing.assert_array_equal(values["order"], sample_order(samples, 0, 0, np.arange(batch)))
@@ -78,7 +80,16 @@ def test_phases_of_every_kind_of_stage_have_no_race(network):
 
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
 def test_copies_in_the_background_have_no_race(capability):
-    check_phases(POOLED, 64, card=capability)
+    check_phases(POOLED, 64, card=Card(3, 1 << 16, capability))
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+@pytest.mark.parametrize("sharing", SHARING)
+def test_groups_that_share_dense_weights_have_no_race(sharing, capability):
+    card = Card(4, SHARING[sharing], capability)
+    plan = plan_epoch(DENSE, 8, card, 64)
+    assert (plan.members, len(plan.shards)) == sharing and plan.rounds == 2
+    check_phases(DENSE, 64, batch=8, card=card)
 
 
 @pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.01, 0.9, True, weight_decay=0.1)], ids=["adam", "sgd"])

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.architectures import lenet5, vgg_small
-from helpers.kernels.fused.places import Card, ConvPlan, DoesNotFit, PoolPlan
+from helpers.kernels.fused.places import Card, DoesNotFit
 from helpers.kernels.fused.plan import card_of, plan_epoch
+from helpers.kernels.fused.stages import ConvPlan, PoolPlan
 from helpers.layers import Conv, Conv2D, Dense, Flatten, MaxPool2D, Pool, ReLU
 from helpers.network import Network
 
@@ -29,7 +30,7 @@ THREADS = st.sampled_from([32, 64, 96, 256])
 
 @pytest.mark.parametrize(
     "card, streamed, images",
-    [(H100, [], (128, 1)), (CONSUMER, ["dense1"], (43, 3)), (T4, ["dense1", "dense2"], (32, 4))],
+    [(H100, [], (128, 1)), (CONSUMER, ["dense1", "dense2"], (43, 3)), (T4, ["dense1", "dense2"], (32, 4))],
     ids=["H100", "consumer", "T4"],
 )
 def test_lenet5_has_a_plan_for_every_card(card, streamed, images):
@@ -40,16 +41,26 @@ def test_lenet5_has_a_plan_for_every_card(card, streamed, images):
     assert rectangles(plan) <= plan.blocks
 
 
-def test_the_wider_network_streams_its_first_dense_layer():
+def test_groups_of_blocks_share_the_wider_networks_first_dense_layer():
     plan = plan_epoch(WIDER, 128, H100)
-    assert [layer.name for layer in plan.dense if not layer.resident] == ["dense1"]
+    assert [layer.name for layer in plan.dense if layer.shard] == ["dense1"] and plan.dense[1].resident
+    shard = plan.dense[0].shard
+    assert shard.members == plan.members and shard.members * shard.rows >= plan.dense[0].inputs
+    assert plan.image_blocks % plan.members == 0
     assert plan.shared_bytes <= H100.shared_bytes and rectangles(plan) <= plan.blocks
-    assert 4 * WIDER.parameter_count > H100.shared_bytes  # so that streaming is what made room
+    assert 4 * WIDER.parameter_count > H100.shared_bytes  # so that no block can keep all
 
 
 def test_less_shared_memory_means_fewer_resident_weights_never_more():
-    plans = [plan_epoch(lenet5(), 128, Card(132, size)) for size in (60_000, 100_000, 160_000, 232_448)]
-    assert [sum(layer.resident for layer in plan.dense) for plan in plans] == [1, 2, 2, 3]
+    plans = [plan_epoch(lenet5(), 128, Card(132, size)) for size in (60_000, 110_000, 160_000, 232_448)]
+    assert [sum(layer.resident for layer in plan.dense) for plan in plans] == [0, 2, 2, 3]
+    assert [plan.members for plan in plans] == [1, 16, 4, 1]
+
+
+def test_where_images_do_not_come_out_even_the_wider_network_streams():
+    """Every block of a group must have an image in every round."""
+    plan = plan_epoch(WIDER, 127, H100)
+    assert [layer.name for layer in plan.dense if layer.streams] == ["dense1"] and plan.members == 1
 
 
 def rectangles(plan):
@@ -72,6 +83,7 @@ def test_every_image_of_a_batch_has_one_turn_of_one_block(batch, card):
 def test_what_a_block_keeps_at_once_does_not_overlap(network, card, threads):
     plan = plan_epoch(network, 4, card, threads)
     regions = [("parameters", 0, plan.resident)] if plan.resident else []
+    regions += [("part", s.shard.begin, s.shard.begin + s.shard.rows * s.pitch) for s in plan.dense if s.shard]
     regions += [*tensors(plan), *words(plan), *gradients(plan)]
     for (one, begin, end), (other, start, stop) in combinations(regions, 2):
         assert end <= start or stop <= begin, f"{one} {begin}:{end} overlaps {other} {start}:{stop}"

@@ -110,7 +110,7 @@ def gradient_parts(layer):
 def weight_cells(stage):
     """Cells that a stage's weights and biases take in shared memory or in L2: padding and second copies included."""
     if isinstance(stage, ConvPlan):
-        return stage.parameter_count + (stage.transposed.cells if stage.transposed else 0)
+        return stage.parameter_count + (stage.weight_count if stage.transposed is not None else 0)
     return (stage.inputs + 1) * stage.pitch if isinstance(stage, DensePlan) else 0
 
 

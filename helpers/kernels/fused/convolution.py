@@ -178,8 +178,6 @@ def _make_settle(plan):
     (window_h, window_w), wide, filters, biases = plan.window, plan.cells[1], plan.filters, plan.biases
     (stride_h, stride_w), x, y, corners = plan.stride, plan.x, plan.y, plan.corners
     down, right, activation, pooled = stride_h * x.row, stride_w * x.column, plan.activation, plan.pooled
-    move_right = stride_w * plan.channels
-    move_down = stride_h * plan.transposed.row if plan.transposed else 0
     offset, row, column, channel = y.offset, y.row, y.column, y.channel
 
     @device_function
@@ -192,6 +190,6 @@ def _make_settle(plan):
         if pooled:
             wy, wx = quotient(winner, window_w), remainder(winner, window_w)
             begin = (cy * window_h + wy) * down + (cx * window_w + wx) * right
-            ints[corners + cell * filters + k] = begin | (wy * move_down + wx * move_right) << CORNER_BITS
+            ints[corners + cell * filters + k] = begin | winner << CORNER_BITS
 
     return settle

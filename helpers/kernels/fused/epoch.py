@@ -9,7 +9,7 @@ from numba import float32, int32, int64
 
 from helpers.device import cuda, device_function
 from helpers.kernels.fused.barrier import PATIENCE, make_meeting
-from helpers.kernels.fused.image import fetch_image, make_sample_of, pixels_ahead
+from helpers.kernels.fused.image import fetch_image, make_samples, values_ahead
 from helpers.kernels.fused.intrinsics import this_thread
 from helpers.kernels.fused.parts import STEPS, make_kernel, make_report, make_start, make_train_images
 from helpers.kernels.fused.places import DoesNotFit
@@ -40,8 +40,8 @@ def epoch_kernel(plan, optimizer, profiled=False):
     if profiled and len(names) + len(EXCHANGE) > MOST_PHASES:
         raise DoesNotFit(f"the kernel has {len(names)} phases and more; the cycles of {MOST_PHASES} are counted")
     publish, exchange = _make_exchange(plan, optimizer, [make_lap(plan, len(names) + i, profiled) for i in range(5)])
-    (ask, put), sample_of, report = fetch_image(plan), make_sample_of(plan), make_report(plan)
-    (held_cells, held_places), ahead, image_blocks = held_sizes(plan), pixels_ahead(plan), plan.image_blocks
+    (ask, put), (read, sample_of), report = fetch_image(plan), make_samples(plan), make_report(plan)
+    (held_cells, held_places), ahead, image_blocks = held_sizes(plan), values_ahead(plan), plan.image_blocks
     start_laps, write_laps = make_laps(plan, profiled)
 
     def body(
@@ -55,11 +55,11 @@ def epoch_kernel(plan, optimizer, profiled=False):
         start_block(mem, ints, order, state, block, thread)
         start_laps(ints, thread)
         cuda.syncthreads()
-        upcoming = sample_of(order, 0, 0, block)
-        ask(pixels, images, upcoming, thread)
-        put(pixels, mem, ints, images, labels, scale, upcoming, thread)
+        first = sample_of(read(order, 0, 0, block), 0, block)
+        ask(pixels, images, labels, first, thread)
+        put(pixels, mem, ints, images, scale, first, thread)
         for step in range(steps):
-            upcoming = sample_of(order, min(step + 1, steps - 1), 0, block)  # read long before it is needed
+            upcoming = read(order, min(step + 1, steps - 1), 0, block)
             if block < image_blocks:
                 train_images(
                     mem, ints, parameters, factors, partials, images, labels, scale, order, sample_losses,
@@ -67,13 +67,13 @@ def epoch_kernel(plan, optimizer, profiled=False):
                 )  # fmt: skip
             number += np.int32(1)
             if publish(
-                mem, ints, parameters, slots, images, counter, state, pixels, upcoming, held, places, step, number,
-                patience, block,
+                mem, ints, parameters, slots, images, labels, counter, state, pixels, upcoming, held, places, step,
+                number, patience, block,
             ):  # fmt: skip
                 break
             number += np.int32(1)
             if exchange(
-                mem, ints, parameters, slots, partials, factors, images, labels, scale, rates, counter, state, pixels,
+                mem, ints, parameters, slots, partials, factors, images, scale, rates, counter, state, pixels,
                 upcoming, held, places, step, number, patience, block,
             ):  # fmt: skip
                 break
@@ -93,17 +93,18 @@ def _make_exchange(plan, optimizer, laps):
         Both answer not 0 where the kernel must end. What depends on no other block is asked for before a meeting.
     """
     read_own, sum_gradients, update = make_update(plan, optimizer)
-    (ask, put), (arrive, meet), trouble = fetch_image(plan), make_meeting(plan.blocks), plan.trouble
+    (ask, put), (_, sample_of) = fetch_image(plan), make_samples(plan)
+    (arrive, meet), trouble = make_meeting(plan.blocks), plan.trouble
     lap_arrival, lap_images, lap_sums, lap_update, lap_end = laps
 
     @device_function
     def publish(
-        mem, ints, parameters, slots, images, counter, state, pixels, upcoming, held, places, step, number, patience,
-        block,
+        mem, ints, parameters, slots, images, labels, counter, state, pixels, upcoming, held, places, step, number,
+        patience, block,
     ):  # fmt: skip
         thread = this_thread()
         arrive(counter, thread, ints[trouble])
-        ask(pixels, images, upcoming, thread)
+        ask(pixels, images, labels, sample_of(upcoming, 0, block), thread)
         read_own(parameters, slots, held, places, block, thread)
         lap_arrival(ints, thread)
         stop = meet(counter, state, thread, number, patience)
@@ -114,13 +115,13 @@ def _make_exchange(plan, optimizer, laps):
 
     @device_function
     def exchange(
-        mem, ints, parameters, slots, partials, factors, images, labels, scale, rates, counter, state, pixels,
-        upcoming, held, places, step, number, patience, block,
+        mem, ints, parameters, slots, partials, factors, images, scale, rates, counter, state, pixels, upcoming, held,
+        places, step, number, patience, block,
     ):  # fmt: skip
         thread = this_thread()
         now, correction = rates[2 * step], rates[2 * step + 1]
         sum_gradients(mem, partials, factors, block, thread)
-        put(pixels, mem, ints, images, labels, scale, upcoming, thread)
+        put(pixels, mem, ints, images, scale, sample_of(upcoming, 0, block), thread)
         cuda.syncthreads()
         lap_sums(ints, thread)
         update(mem, parameters, slots, now, correction, held, places, block, this_thread())

@@ -167,17 +167,15 @@ def input_gradient(plan, threads):
 def _from_patches(plan, threads):
     """Each cell's winners scatter into a patch of the cell's own; then each input cell collects from its patches.
 
-    A thread has one column of a patch, for a few neighbouring channels, in registers. Which output of the window won
-    only moves where a filter's taps are read: zeros lie around them, so that nothing is compared.
+    A thread has one column of a patch, for a few neighbouring channels, in registers.
     """
+    (rows, columns), (stride_h, stride_w), (window_h, window_w) = plan.kernel, plan.stride, plan.window
     (patch_h, patch_w), channels, filters = plan.patch, plan.channels, plan.filters
-    gradient, corners, scratch = plan.gradient, plan.corners, plan.gradient_scratch
-    row, per_filter, first_tap = plan.transposed.row, plan.transposed.filter, plan.transposed.first
-    wide, at_once, patch_row = channels_at_once(plan), width(filters), patch_w * channels
-    cell_patch = patch_h * patch_row
-    load, store, bundles, load_gradients = (
-        vector_loader(wide), vector_storer(wide), channels // wide, vector_loader(at_once)
-    )  # fmt: skip
+    gradient, corners, transposed, scratch = plan.gradient, plan.corners, plan.transposed, plan.gradient_scratch
+    tap_row, per_filter, at_once = columns * channels, rows * columns * channels, width(filters)
+    cell_patch, patch_row, wide = patch_h * patch_w * channels, patch_w * channels, channels_at_once(plan)
+    load, store, bundles = vector_loader(wide), vector_storer(wide), channels // wide
+    load_gradients = vector_loader(at_once)
 
     @device_function
     @unrolled
@@ -189,22 +187,29 @@ def _from_patches(plan, threads):
             for b in unroll(wide):
                 sums[j, b] = ZERO
         at_d, at_corner = narrow(gradient + cell * filters), narrow(corners + cell * filters)
-        base = first_tap + i * channels + c
+        base = transposed + c
         for turn in range(filters // at_once):
-            d = load_gradients(mem, narrow(at_d + turn * at_once))
+            several = load_gradients(mem, narrow(at_d + turn * at_once))
             for u in unroll(at_once):
                 k = turn * at_once + u
-                at = narrow(base + k * per_filter - (ints[at_corner + k] >> CORNER_BITS))
-                for j in unroll(patch_h):
-                    w = load(mem, at + j * row)
-                    for b in unroll(wide):
-                        sums[j, b] += d[u] * w[b]
+                winner = ints[at_corner + k] >> CORNER_BITS
+                wy, wx = quotient(winner, window_w), remainder(winner, window_w)
+                s = i - wx * stride_w
+                inside = np.uint32(s) < np.uint32(columns)  # below 0 it wraps
+                d = several[u] if inside else ZERO
+                at = narrow(base + k * per_filter + (s if inside else 0) * channels)
+                for r in unroll(rows):
+                    w = load(mem, at + r * tap_row)
+                    for v in unroll(window_h):
+                        share = d if np.uint32(wy) == np.uint32(v) else ZERO
+                        for b in unroll(wide):
+                            sums[v * stride_h + r, b] += share * w[b]
         at = narrow(scratch + cell * cell_patch + i * channels + c)
         for j in unroll(patch_h):
-            column = registers(wide)
+            row = registers(wide)
             for b in unroll(wide):
-                column[b] = sums[j, b]
-            store(mem, at + j * patch_row, column)
+                row[b] = sums[j, b]
+            store(mem, at + j * patch_row, row)
 
     items = plan.cell_count * patch_w * bundles
     return [each(items, threads, scatter), _collected(plan, threads)]
@@ -215,7 +220,7 @@ def channels_at_once(plan):
 
     Four only where that leaves work for all threads.
     """
-    most = width(plan.channels, plan.transposed.begin, plan.gradient_scratch, plan.input_gradient)
+    most = width(plan.channels, plan.transposed, plan.gradient_scratch, plan.input_gradient)
     enough = plan.cell_count * plan.patch[1] * plan.channels >= 4 * MANY_THREADS
     return most if enough else min(most, 2)
 

@@ -35,16 +35,30 @@ def make_order(plan):
     return order_samples
 
 
-def make_sample_of(plan):
-    """Device function (order, step, turn, block): the sample of this block's image number `turn` in a step, or -1."""
+def make_samples(plan):
+    """Which sample a block trains on next, in two steps: to be read long before it is needed, and looked at then.
+
+    Returns
+    -------
+    (read, sample_of) : device functions
+        read(order, step, turn, block) -> int32: nothing that would wait for memory is done with it.
+        sample_of(word, turn, block): the sample of this block's image number `turn` in that step, or -1 where it has
+        none.
+    """
     batch, image_blocks = plan.batch, plan.image_blocks
 
     @device_function
-    def sample_of(order, step, turn, block):
-        n = turn * image_blocks + block
-        return np.int64(order[step * batch + n]) if n < batch and block < image_blocks else np.int64(-1)
+    def read(order, step, turn, block):
+        n, word = turn * image_blocks + block, np.int32(0)
+        if block < image_blocks:
+            word = order[step * batch + (n if n < batch else block)]
+        return word
 
-    return sample_of
+    @device_function
+    def sample_of(word, turn, block):
+        return np.int64(word) if turn * image_blocks + block < batch and block < image_blocks else np.int64(-1)
+
+    return read, sample_of
 
 
 def fetch_image(plan):
@@ -53,12 +67,12 @@ def fetch_image(plan):
     Returns
     -------
     (ask, put) : device functions
-        ask(values, images, sample, thread): the first pixels of a sample into the local array `values` of
-        `pixels_ahead(plan)` int32; nothing is waited for. No image where `sample` is negative.
-        put(values, mem, ints, images, labels, scale, sample, thread): those and the others, normalised, and the label.
+        ask(values, images, labels, sample, thread): the first pixels of a sample and its label into the local array
+        `values` of `values_ahead(plan)` int32; nothing is waited for. No image where `sample` is negative.
+        put(values, mem, ints, images, scale, sample, thread): those and the others, normalised, and the label.
     """
     view, threads, label = plan.image, plan.threads, plan.label
-    (_, width, channels), size, ahead = view.shape, view.size, pixels_ahead(plan)
+    (_, width, channels), size, ahead = view.shape, view.size, values_ahead(plan) - 1
     offset, row, column, channel = view.offset, view.row, view.column, view.channel
     bundles = -(-size // (threads * ahead))
 
@@ -68,12 +82,13 @@ def fetch_image(plan):
             values[i] = images[begin + min(first + i * threads, size - 1)]  # converted later: that would wait for it
 
     @device_function
-    def ask(values, images, sample, thread):
+    def ask(values, images, labels, sample, thread):
         if sample >= 0:
             read(values, images, sample * size, thread)
+            values[ahead] = labels[sample]
 
     @device_function
-    def put(values, mem, ints, images, labels, scale, sample, thread):
+    def put(values, mem, ints, images, scale, sample, thread):
         if sample >= 0:
             for bundle in range(bundles):
                 first = bundle * (threads * ahead) + thread
@@ -87,11 +102,11 @@ def fetch_image(plan):
                         value = np.float32(values[i]) * scale[c] + scale[channels + c]
                         mem[offset + y * row + x * column + c * channel] = value
             if thread == threads - 1:
-                ints[label] = np.int32(labels[sample])
+                ints[label] = values[ahead]
 
     return ask, put
 
 
-def pixels_ahead(plan):
-    """Pixels of an image that a thread has on their way at once."""
-    return min(-(-plan.image.size // plan.threads), MOST_PIXELS)
+def values_ahead(plan):
+    """Pixels of an image that a thread has on their way at once, and its label."""
+    return min(-(-plan.image.size // plan.threads), MOST_PIXELS) + 1

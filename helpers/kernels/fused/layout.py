@@ -32,17 +32,11 @@ def parameter_cells(plan):
             cells[weight.slice] = place.weights + np.arange(weight.size)
             cells[bias.slice] = place.biases + np.arange(bias.size)
             if place.transposed is not None:
-                parameters.append(weight.offset + np.arange(weight.size))
-                copies.append(_transposed(place))
+                taps = np.arange(weight.size).reshape(-1, place.filters)  # (row, column, channel), filter
+                parameters.append(weight.offset + taps.T.reshape(-1))
+                copies.append(place.transposed + np.arange(weight.size))
     together = [np.concatenate(part) if part else np.zeros(0, np.int64) for part in (parameters, copies)]
     return cells, *together
-
-
-def _transposed(layer):
-    """For each weight of a convolution its cell in the transposed order."""
-    (rows, columns), channels, filters, place = layer.kernel, layer.channels, layer.filters, layer.transposed
-    r, s, c, k = np.meshgrid(*map(np.arange, (rows, columns, channels, filters)), indexing="ij")
-    return (place.first + k * place.filter + r * place.row + s * channels + c).reshape(-1)
 
 
 def pack(plan, vector):

@@ -10,7 +10,7 @@ from numba import int32
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
-from helpers.kernels.fused.image import fetch_image, make_order, make_sample_of, pixels_ahead
+from helpers.kernels.fused.image import fetch_image, make_order, make_samples, values_ahead
 from helpers.kernels.fused.intrinsics import this_thread
 from helpers.kernels.fused.items import each
 from helpers.kernels.fused.parameters import make_prepare, make_reload
@@ -99,8 +99,8 @@ def make_train_images(plan, profiled):
     """
     image_blocks, rounds, batch, members = plan.image_blocks, plan.rounds, plan.batch, plan.members
     step_once, names = image_step(plan, profiled)
-    (ask, put), sample_of = fetch_image(plan), make_sample_of(plan)
-    reload, ahead = make_reload(plan), pixels_ahead(plan)
+    (ask, put), (read, sample_of) = fetch_image(plan), make_samples(plan)
+    reload, ahead = make_reload(plan), values_ahead(plan)
     factors_of, exchange, several = plan.factors, plan.exchange, plan.rounds > 1
     lap_load = make_lap(plan, len(names), profiled)
 
@@ -109,17 +109,17 @@ def make_train_images(plan, profiled):
         mem, ints, parameters, factors, partials, images, labels, scale, order, losses, hits, counter, state, step,
         block, thread,
     ):  # fmt: skip
-        pixels, following = cuda.local.array(ahead, int32), np.int64(-1)
+        pixels, following, upcoming = cuda.local.array(ahead, int32), np.int32(0), np.int64(-1)
         if several:
-            following = sample_of(order, step, 1, block)  # read long before it is needed, as its pixels are
+            following = read(order, step, 1, block)
         reload(mem, ints, parameters, step, remainder(block, members), this_thread())
         for turn in range(rounds):
             n = turn * image_blocks + block
             if n < batch:
-                upcoming = following
                 if several:
-                    ask(pixels, images, upcoming, thread)
-                    following = sample_of(order, step, turn + 2, block)
+                    upcoming = sample_of(following, turn + 1, block)
+                    ask(pixels, images, labels, upcoming, thread)
+                    following = read(order, step, turn + 2, block)
                 cuda.syncthreads()
                 lap_load(ints, thread)
                 row, mine, at = n * factors_of, block * exchange, step * batch + n
@@ -128,7 +128,7 @@ def make_train_images(plan, profiled):
                     counter, state,
                 )  # fmt: skip
                 if several:
-                    put(pixels, mem, ints, images, labels, scale, upcoming, thread)
+                    put(pixels, mem, ints, images, scale, upcoming, thread)
 
     return train_images, [*names, "load"]
 

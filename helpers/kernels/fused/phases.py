@@ -4,7 +4,7 @@ import numpy as np
 from numba import float32, int32, int64
 
 from helpers.device import cuda
-from helpers.kernels.fused.image import fetch_image, make_sample_of, pixels_ahead
+from helpers.kernels.fused.image import fetch_image, make_samples, values_ahead
 from helpers.kernels.fused.parameters import make_reload
 from helpers.kernels.fused.parts import STEPS, make_kernel, make_report, make_start
 from helpers.kernels.fused.step import image_segments
@@ -37,8 +37,8 @@ def phase_kernels(plan, optimizer):
 
 def _segment_body(plan, segment, first):
     """Body of a kernel that trains on one image a block, up to the group's next meeting; the first one fetches it."""
-    start_block, (ask, put), sample_of = make_start(plan), fetch_image(plan), make_sample_of(plan)
-    ahead, trouble, reload, members = pixels_ahead(plan), plan.trouble, make_reload(plan), plan.members
+    start_block, (ask, put), (read, sample_of) = make_start(plan), fetch_image(plan), make_samples(plan)
+    ahead, trouble, reload, members = values_ahead(plan), plan.trouble, make_reload(plan), plan.members
     image_blocks, batch, factors_of, exchange = plan.image_blocks, plan.batch, plan.factors, plan.exchange
 
     def images_body(
@@ -53,9 +53,9 @@ def _segment_body(plan, segment, first):
             if turn == 0:
                 start_block(mem, ints, order, state, block, thread)
                 cuda.syncthreads()
-            sample = sample_of(order, step, turn, block)
-            ask(pixels, images, sample, thread)
-            put(pixels, mem, ints, images, labels, scale, sample, thread)
+            sample = sample_of(read(order, step, turn, block), turn, block)
+            ask(pixels, images, labels, sample, thread)
+            put(pixels, mem, ints, images, scale, sample, thread)
             if turn == 0 and block < image_blocks:
                 reload(mem, ints, parameters, 0, remainder(block, members), thread)
             cuda.syncthreads()

@@ -6,7 +6,7 @@ Knows numbers only; must not learn which stage uses what.
 
 from dataclasses import dataclass
 
-# a corner word: where in the input an output's patch begins, and above these bits how far the winner moves the taps
+# a corner word: where in the input an output's patch begins, and above these bits which output of the window won
 CORNER_BITS = 16
 TILE = 16  # dense weights of a tile of 4 x 4, whose gradients a thread sums at once
 
@@ -49,28 +49,6 @@ class View:
     @property
     def size(self):
         return self.shape[0] * self.shape[1] * self.shape[2]
-
-
-@dataclass(frozen=True)
-class TransposedWeights:
-    """A convolution's weights in the order (filter, row, column, channel), in `cells` cells from `begin` on.
-
-    Zeros lie behind each row and each filter, as far as the winner of a pooling window moves the taps. `first`: the
-    first tap; `row` and `filter`: cells from one to the next.
-    """
-
-    begin: int
-    first: int
-    row: int
-    filter: int
-    cells: int
-
-    @classmethod
-    def place(cls, begin, kernel, gaps, channels, filters):
-        """The weights of a `kernel` of (rows, columns), with `gaps` rows and columns of zeros, from cell `begin` on."""
-        row = (kernel[1] + gaps[1]) * channels
-        one, lead = (kernel[0] + gaps[0]) * row, gaps[0] * row + gaps[1] * channels
-        return cls(begin, begin + lead, row, one, lead + filters * one)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from helpers.geometry import ConvGeometry
 from helpers.kernels.fused.banks import row_length
 from helpers.kernels.fused.barrier import MOST_BLOCKS
 from helpers.kernels.fused.parameters import arrival_words
-from helpers.kernels.fused.places import CORNER_BITS, DoesNotFit, Shard, TransposedWeights, View
+from helpers.kernels.fused.places import CORNER_BITS, DoesNotFit, Shard, View
 from helpers.kernels.fused.profile import MOST_PHASES
 from helpers.kernels.fused.sharing import share_convolution, share_dense, share_tiles, share_update
 from helpers.kernels.fused.stages import ConvPlan, DensePlan, Plan, PoolPlan, ReluPlan
@@ -114,7 +114,7 @@ class Placing:
             weights = self.take(prod(op.geometry.weight_shape))
             biases = self.take(op.geometry.out_channels)
             copied = op.kind == "conv_pool_forward" and self._needs_gradient(op)
-            places[op.layer] = weights, biases, self._take_transposed(op) if copied else None
+            places[op.layer] = weights, biases, self.take(prod(op.geometry.weight_shape)) if copied else None
         ends = {"copied": self.cells}
         for elsewhere in (False, True):
             for op in (op for op in self._dense() if (op.layer not in self.resident) == elsewhere):
@@ -136,14 +136,6 @@ class Placing:
         gradients = self.take_factors(op.geometry.inputs if self._needs_gradient(op) else 0)
         sums = self.take_factors(self.members * used)
         return Shard(self.take(rows * pitch), rows, self.members, sums, gradients)
-
-    def _take_transposed(self, op):
-        """A convolution's weights once more, as the pooling behind it needs them."""
-        g, (window, stride) = op.geometry, (op.pool.window[1:], op.geometry.stride[1:])
-        gaps = tuple((w - 1) * s for w, s in zip(window, stride))
-        place = TransposedWeights.place(self.cells, g.kernel[1:], gaps, g.in_shape[3], g.out_channels)
-        self.take(place.cells)
-        return place
 
     def _needs_gradient(self, op):
         """Whether a layer with parameters lies below `op`."""

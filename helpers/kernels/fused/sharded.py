@@ -92,11 +92,11 @@ def _make_multiply(plan, sums):
         for turn in range(turns):
             k = 4 * (split * turns + turn)
             if even or k < rows:
-                at = narrow(begin + k * pitch + 4 * quad)
+                at, at_x = narrow(begin + k * pitch + 4 * quad), narrow(x + first * rows + k)
                 for u in unroll(4):
                     w[u, 0], w[u, 1], w[u, 2], w[u, 3] = load4(mem, at + u * pitch)
                 for g in unroll(images):
-                    value = load4(mem, narrow(x + (first + g) * rows + k))
+                    value = load4(mem, at_x + g * rows)
                     for u in unroll(4):
                         for j in unroll(4):
                             total[g, j] += value[u] * w[u, j]
@@ -166,9 +166,9 @@ def _make_multiply_back(plan, sums):
         for q in range(share):
             quad = split * share + q
             if even or quad < quads:
-                w = load4(mem, narrow(begin + i * pitch + 4 * quad))
+                w, at = load4(mem, narrow(begin + i * pitch + 4 * quad)), narrow(d + first * used + 4 * quad)
                 for g in unroll(images):
-                    value = load4(mem, narrow(d + (first + g) * used + 4 * quad))
+                    value = load4(mem, at + g * used)
                     total[g] += w[0] * value[0] + w[1] * value[1] + w[2] * value[2] + w[3] * value[3]
         at = narrow(sums + (split * members + first) * rows + i)
         for g in unroll(images):

@@ -6,7 +6,7 @@ must not learn how a stage computes, nor how a plan is made (plan.py).
 
 from dataclasses import dataclass
 
-from helpers.kernels.fused.places import Card, Shard, TransposedWeights, View
+from helpers.kernels.fused.places import Card, Shard, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,9 @@ class ConvPlan(StagePlan):
     """A convolution with the max-pooling behind it: a *cell* is one pooled output, its *window* what it is pooled from.
 
     Without pooling a window is one output. `corners`: for each cell and filter, where in the input the winning
-    output's patch begins, and how far it moves the taps (see convolution.py). `transposed`: the weights once more, for
-    the input's gradient, or None. `exchange`: where this layer's sums begin in a block's row of partial gradients.
+    output's patch begins, and which of the window it is (see convolution.py). `transposed`: the weights once more in
+    the order (filter, row, column, channel), or None. `exchange`: where this layer's sums begin in a block's row of
+    partial gradients.
     """
 
     kernel: tuple[int, int]
@@ -44,7 +45,7 @@ class ConvPlan(StagePlan):
     cells: tuple[int, int]
     weights: int
     biases: int
-    transposed: TransposedWeights | None
+    transposed: int | None
     corners: int
     exchange: int
     filters_at_once: int = 1

@@ -173,8 +173,8 @@ def _make_place(layers):
 
 def _place_in(layer, rest):
     begin, count, weights, biases = layer.exchange, layer.weight_count, layer.weights, layer.biases
-    filters, tap_row, copied = layer.filters, layer.channels * layer.kernel[1], layer.transposed is not None
-    first, row, one = (layer.transposed.first, layer.transposed.row, layer.transposed.filter) if copied else (0, 0, 0)
+    per_filter, filters = count // layer.filters, layer.filters
+    transposed, copied = layer.transposed or 0, layer.transposed is not None
     end = begin + layer.parameter_count
 
     @device_function
@@ -182,11 +182,8 @@ def _place_in(layer, rest):
         i = e - begin
         if i >= count:
             return np.int64(biases + i - count), np.int64(-1)
-        copy = np.int64(-1)
-        if copied:
-            tap, k = quotient(i, filters), remainder(i, filters)
-            copy = np.int64(first + k * one + quotient(tap, tap_row) * row + remainder(tap, tap_row))
-        return np.int64(weights + i), copy
+        copy = transposed + remainder(i, filters) * per_filter + quotient(i, filters) if copied else np.int64(-1)
+        return np.int64(weights + i), np.int64(copy)
 
     if rest is None:
         return here

@@ -55,20 +55,14 @@ def test_what_moves_four_at_a_time_is_aligned(network):
 
 
 def test_pooled_convolutions_above_the_first_are_held_twice_and_transposed():
-    """Copies are in the order (filter, row, column, channel), a column and a row of zeros between rows and filters."""
+    """Copies are in the order (filter, row, column, channel): what one filter reads lies together."""
     plan = plan_epoch(POOLED, 4, Card(5, 1 << 16), 64)
-    layer = next(stage for stage in plan.convolutions if stage.transposed)
-    _, parameters, _ = parameter_cells(plan)
+    _, parameters, copies = parameter_cells(plan)
     weight = next(p for p in POOLED.parameters if p.name == "conv2.weight")
-    values = np.arange(1, POOLED.parameter_count + 1, dtype=np.float32)
-    rows, columns, channels, filters = weight.shape[-4:]
-    expected = np.zeros((filters, rows + 1, columns + 1, channels), np.float32)
-    expected[:, :rows, :columns] = np.moveaxis(values[weight.slice].reshape(rows, columns, channels, filters), -1, 0)
-    place = layer.transposed
-    held = pack(plan, values)[place.begin : place.begin + place.cells]
-    lead = place.first - place.begin
-    np.testing.assert_array_equal(held[lead:], expected.reshape(-1))
-    assert not held[:lead].any() and lead == (columns + 1 + 1) * channels
+    values = np.arange(POOLED.parameter_count, dtype=np.float32)
+    expected = np.moveaxis(values[weight.slice].reshape(weight.shape), -1, 0).reshape(-1)
+    first = copies.min()
+    np.testing.assert_array_equal(pack(plan, values)[first : first + weight.size], expected)
     assert sorted(parameters) == list(range(weight.offset, weight.offset + weight.size))
 
 

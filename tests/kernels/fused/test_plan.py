@@ -30,7 +30,7 @@ THREADS = st.sampled_from([32, 64, 96, 256])
 
 @pytest.mark.parametrize(
     "card, streamed, images",
-    [(H100, [], (128, 1)), (CONSUMER, ["dense1", "dense2"], (43, 3)), (T4, ["dense1", "dense2"], (32, 4))],
+    [(H100, [], (128, 1)), (CONSUMER, ["dense1"], (43, 3)), (T4, ["dense1", "dense2"], (32, 4))],
     ids=["H100", "consumer", "T4"],
 )
 def test_lenet5_has_a_plan_for_every_card(card, streamed, images):

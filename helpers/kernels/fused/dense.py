@@ -11,6 +11,7 @@ from helpers.device import cuda, device_function
 from helpers.kernels.fused.gate import make_gate
 from helpers.kernels.fused.items import each, in_turn
 from helpers.kernels.intrinsics import load4, quotient, remainder
+from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
 WARP, ALL_LANES = 32, 0xFFFFFFFF
@@ -125,9 +126,10 @@ def make_put_gradient(plan):
 
 
 def dense_input_gradient(plan, threads):
-    """Publish the gradient of the outputs; a thread has one input and a share of the outputs, then shares are added.
+    """Publish the gradient of the outputs; a thread has a few inputs and a share of the outputs, then shares are added.
 
-    Lanes that share a sum and add by shuffles, as forward, were slower here: they have more to compute than to read.
+    Neighbouring threads have neighbouring inputs, whose weights lie in other banks. Lanes that share a sum and add by
+    shuffles, as forward, were slower here: they have more to compute than to read.
 
     Returns
     -------
@@ -139,17 +141,25 @@ def dense_input_gradient(plan, threads):
         return [publish]
     inputs, pitch, quads, splits = plan.inputs, plan.pitch, plan.quads, plan.gradient_splits
     share, gradient, scratch, put = -(-quads // splits), plan.gradient, plan.gradient_scratch, make_put_gradient(plan)
-    weights, even = plan.weights, quads % splits == 0
+    weights, even, rows = plan.weights, quads % splits == 0, plan.gradient_rows
+    apart = inputs // rows
 
     @device_function
+    @unrolled
     def multiply(item, mem, parameters, factors, row):
-        i, split = remainder(item, inputs), quotient(item, inputs)
-        value, first = ZERO, split * share
+        i, split = remainder(item, apart), quotient(item, apart)
+        first = split * share
+        values = registers(rows)
+        for u in unroll(rows):
+            values[u] = ZERO
         count = share if even else min(quads - first, share)
         for q in range(count):
-            w, d = load4(mem, weights + i * pitch + 4 * (first + q)), load4(mem, gradient + 4 * (first + q))
-            value += w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
-        mem[scratch + item] = value
+            d, at = load4(mem, gradient + 4 * (first + q)), weights + i * pitch + 4 * (first + q)
+            for u in unroll(rows):
+                w = load4(mem, at + u * (apart * pitch))
+                values[u] += w[0] * d[0] + w[1] * d[1] + w[2] * d[2] + w[3] * d[3]
+        for u in unroll(rows):
+            mem[scratch + split * inputs + u * apart + i] = values[u]
 
     @device_function
     def together(i, mem, parameters, factors, row):
@@ -158,7 +168,7 @@ def dense_input_gradient(plan, threads):
             value += mem[scratch + split * inputs + i]
         put(i, value, mem)
 
-    parts = in_turn([each(inputs * splits, threads, multiply), publish, pad_gradient(plan, threads)])
+    parts = in_turn([each(apart * splits, threads, multiply), publish, pad_gradient(plan, threads)])
     return [parts, each(inputs, threads, together)]
 
 

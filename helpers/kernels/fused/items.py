@@ -49,9 +49,12 @@ def in_turn(functions):
     def nothing(*context):
         pass
 
-    if not functions:
-        return nothing
-    return functions[0] if len(functions) == 1 else _before(functions[0], in_turn(functions[1:]))
+    if len(functions) < 2:
+        return functions[0] if functions else nothing
+    half = (
+        len(functions) // 2
+    )  # halves call each other less deeply than a chain would: Numba compiles them by recursion
+    return _before(in_turn(functions[:half]), in_turn(functions[half:]))
 
 
 def _before(function, rest):

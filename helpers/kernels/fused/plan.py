@@ -11,7 +11,7 @@ from helpers.lowering import fuse_pool, fuse_relu, lower
 
 THREADS = 512
 GROUPS = (2, 4, 8, 16)  # blocks that may share a layer's weights
-SCRATCH_LIMITS = (1 << 20, 8192, 6144, 5120, 4096, 3072, 2048, 1024)  # cells, from fast to frugal
+SCRATCH_LIMITS = (1 << 20, 16384, 13312, 10240, 8192, 6144, 5120, 4096, 3072, 2048, 1024)  # cells, from fast to frugal
 
 
 def plan_epoch(network, batch, card, threads=THREADS):

@@ -15,6 +15,7 @@ from helpers.kernels.intrinsics import load4, narrow, quotient, remainder, store
 from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
+ROWS = 4  # of weights that a thread takes at once
 
 
 def sharded_forward(plan, width, threads):
@@ -76,8 +77,8 @@ def _make_multiply(plan, sums):
     """Device function: four neighbouring outputs of a few images, over a share of this block's rows of weights."""
     shard, used, pitch, quads, x = plan.shard, plan.pitch_used, plan.pitch, plan.quads, plan.scratch
     begin, rows, members, images, halves = shard.begin, shard.rows, shard.members, shard.images, shard.halves
-    turns = -(-rows // (4 * shard.splits))
-    even = rows % (4 * shard.splits) == 0
+    turns = -(-rows // (ROWS * shard.splits))
+    even = rows % (ROWS * shard.splits) == 0
 
     @device_function
     @unrolled
@@ -88,16 +89,16 @@ def _make_multiply(plan, sums):
         for g in unroll(images):
             for j in unroll(4):
                 total[g, j] = ZERO
-        w = registers(4, 4)
+        w = registers(ROWS, 4)
         for turn in range(turns):
-            k = 4 * (split * turns + turn)
+            k = ROWS * (split * turns + turn)
             if even or k < rows:
                 at, at_x = narrow(begin + k * pitch + 4 * quad), narrow(x + first * rows + k)
-                for u in unroll(4):
+                for u in unroll(ROWS):
                     w[u, 0], w[u, 1], w[u, 2], w[u, 3] = load4(mem, at + u * pitch)
                 for g in unroll(images):
                     value = load4(mem, at_x + g * rows)
-                    for u in unroll(4):
+                    for u in unroll(ROWS):
                         for j in unroll(4):
                             total[g, j] += value[u] * w[u, j]
         at = narrow(sums + (split * members + first) * used + 4 * quad)
@@ -139,7 +140,7 @@ def sharded_input_gradient(plan, width, threads):
     def finish(i, mem, parameters, factors, row, member):
         put(i, factors[narrow(row + gradients_at + i)], mem)
 
-    multiply = each(rows * shard.halves * splits, threads, _make_multiply_back(plan, sums))
+    multiply = each(rows // ROWS * shard.halves * splits, threads, _make_multiply_back(plan, sums))
     collect = in_turn([each(inputs, threads, finish), _of_image(pad_gradient(plan, threads))])
     return [
         [publish],
@@ -149,30 +150,40 @@ def sharded_input_gradient(plan, width, threads):
 
 
 def _make_multiply_back(plan, sums):
-    """Device function: the gradient of one input of this block's rows for a few images, over a share of the outputs."""
+    """Device function: the gradient of four of this block's inputs for a few images, over a share of the outputs.
+
+    The four lie apart, so that neighbouring threads have neighbouring ones, whose weights lie in other banks.
+    """
     shard, used, pitch, quads, d = plan.shard, plan.pitch_used, plan.pitch, plan.quads, plan.gradient_scratch
     begin, rows, members, images, halves = shard.begin, shard.rows, shard.members, shard.images, shard.halves
-    share = -(-quads // shard.gradient_splits)
+    share, apart = -(-quads // shard.gradient_splits), rows // ROWS
     even = quads % shard.gradient_splits == 0
 
     @device_function
     @unrolled
     def multiply(item, mem, parameters, factors, row, member):
-        i, rest = remainder(item, rows), quotient(item, rows)
+        i, rest = remainder(item, apart), quotient(item, apart)
         first, split = images * remainder(rest, halves), quotient(rest, halves)
-        total = registers(images)
-        for g in unroll(images):
-            total[g] = ZERO
+        total = registers(ROWS, images)
+        for u in unroll(ROWS):
+            for g in unroll(images):
+                total[u, g] = ZERO
+        w = registers(ROWS, 4)
         for q in range(share):
             quad = split * share + q
             if even or quad < quads:
-                w, at = load4(mem, narrow(begin + i * pitch + 4 * quad)), narrow(d + first * used + 4 * quad)
+                at, at_d = narrow(begin + i * pitch + 4 * quad), narrow(d + first * used + 4 * quad)
+                for u in unroll(ROWS):
+                    w[u, 0], w[u, 1], w[u, 2], w[u, 3] = load4(mem, at + u * (apart * pitch))
                 for g in unroll(images):
-                    value = load4(mem, at + g * used)
-                    total[g] += w[0] * value[0] + w[1] * value[1] + w[2] * value[2] + w[3] * value[3]
+                    value = load4(mem, at_d + g * used)
+                    for u in unroll(ROWS):
+                        for j in unroll(4):
+                            total[u, g] += w[u, j] * value[j]
         at = narrow(sums + (split * members + first) * rows + i)
         for g in unroll(images):
-            mem[at + g * rows] = total[g]
+            for u in unroll(ROWS):
+                mem[at + g * rows + u * apart] = total[u, g]
 
     return multiply
 

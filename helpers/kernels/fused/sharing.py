@@ -41,16 +41,19 @@ def share_convolution(plan, threads, limit, forward_scratch, backward_scratch):
 
 
 def _forward_cost(plan, at_once, splits):
-    """Estimated cycles of a convolution's forward pass: what four schedulers issue, or what shared memory passes."""
+    """Estimated cycles of a convolution's forward pass: what four schedulers issue, or what shared memory returns.
+
+    It returns a float to each lane of a warp in a cycle, however many a load brings and however few are different.
+    """
     outputs, taps = plan.window[0] * plan.window[1], plan.kernel[0] * plan.kernel[1]
     warps = -(-plan.cell_count * plan.filters * splits // (at_once * WARP))
     patch, weights = plan.patch[0] * plan.patch[1] // 2, taps * -(-at_once // 4)
     channels = plan.channels // splits
     issued = channels * (taps * outputs * at_once + patch + weights + 6) + 40
-    passes = channels * (2 * patch + weights)  # a pair of cells for 32 lanes: two passes
+    returned = channels * (2 * patch + taps * at_once)
     added = splits * plan.cell_count * plan.filters * outputs / WARP if splits > 1 else 0
     idle = MANY_WARPS / min(warps, MANY_WARPS)  # few warps do not hide each other's waits
-    return max(-(-warps // 4) * issued * idle, warps * passes) + 4 * added
+    return max(-(-warps // 4) * issued * idle, warps * returned) + 4 * added
 
 
 def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
@@ -60,10 +63,25 @@ def share_dense(plan, threads, limit, forward_scratch, backward_scratch):
         return _share_shard(plan, threads, limit)
     if plan.resident:
         lanes = next((n for n in (32, 16) if plan.quads * n <= threads), 8)
-        shared = _fewest_steps(plan.quads, min(threads // plan.inputs, limit // plan.inputs))
-        return replace(plan, lanes=lanes, gradient_splits=shared, backward_cells=shared * plan.inputs)
+        options = [
+            (rows, splits)
+            for rows in (1, 2, 4)
+            for splits in range(1, plan.quads + 1)
+            if plan.inputs % rows == 0 and splits * plan.inputs <= min(rows * threads, limit) or rows * splits == 1
+        ]
+        rows, splits = min(options, key=lambda option: _gradient_cost(plan, *option))
+        return replace(
+            plan, lanes=lanes, gradient_rows=rows, gradient_splits=splits, backward_cells=splits * plan.inputs
+        )
     splits = _fewest_steps(plan.inputs, min(threads // plan.quads, limit // plan.pitch_used))
     return replace(plan, splits=splits, forward_cells=splits * plan.pitch_used)
+
+
+def _gradient_cost(plan, rows, splits):
+    """Estimated cycles of the gradient of a dense layer's input: what shared memory returns, then the split sums."""
+    warps, share = -(-plan.inputs // rows * splits // WARP), -(-plan.quads // splits)
+    idle = MANY_WARPS / min(warps, MANY_WARPS)
+    return warps * share * 4 * (rows + 1) * idle + 4 * splits * plan.inputs / WARP
 
 
 def _share_shard(plan, threads, limit):
@@ -72,7 +90,7 @@ def _share_shard(plan, threads, limit):
     shard = replace(shard, images=min(shard.members, MOST_IMAGES))
     outputs, inputs = shard.members * plan.pitch_used, shard.members * shard.rows
     splits = min(threads // (plan.quads * shard.halves), limit // outputs)
-    backward = min(threads // (shard.rows * shard.halves), limit // inputs)
+    backward = min(threads // (shard.rows // 4 * shard.halves), limit // inputs)
     splits, backward = _fewest_steps(shard.rows // 4, splits), _fewest_steps(plan.quads, backward)
     cells = {"forward_cells": inputs + splits * outputs, "backward_cells": outputs + backward * inputs}
     return replace(plan, shard=replace(shard, splits=splits, gradient_splits=backward), **cells)

@@ -92,7 +92,8 @@ class DensePlan(StagePlan):
 
     They are `resident` in every block, or a group of blocks shares them (`shard`), or they stream from L2. `lanes`: of
     a warp that share four outputs, where the weights are resident; `splits`: of a sum in scratch memory, where they
-    stream; `gradient_splits`: of an input's gradient, where they are resident. `x_factors` and `d_factors`: where its
+    stream; `gradient_rows` and `gradient_splits`: rows of weights that a thread takes at once for the inputs' gradient,
+    and the splits of its sums, where they are resident. `x_factors` and `d_factors`: where its
     inputs and its outputs' gradient lie in an image's row of factors.
     """
 
@@ -103,6 +104,7 @@ class DensePlan(StagePlan):
     x_factors: int
     d_factors: int
     splits: int = 1
+    gradient_rows: int = 1
     gradient_splits: int = 1
     lanes: int = 32
     scratch: int = 0

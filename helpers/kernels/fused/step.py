@@ -43,7 +43,7 @@ def image_step(plan, profiled=False):
     phases, meeting = _phases(plan), _of_meeting(make_group_meeting(plan))
     parts = [meeting if functions is MEETING else in_turn(functions) for _, functions in phases]
     laps = [make_lap(plan, number, profiled) for number in range(len(parts))]
-    return _chain(parts, laps), [name for name, _ in phases]
+    return in_turn([*map(_with_barrier, parts, laps)]), [name for name, _ in phases]
 
 
 def image_segments(plan):
@@ -56,15 +56,7 @@ def image_segments(plan):
     phases, unprofiled = _phases(plan), make_lap(plan, 0, False)
     cuts = [-1, *(i for i, (_, functions) in enumerate(phases) if functions is MEETING), len(phases)]
     segments = [[in_turn(functions) for _, functions in phases[i + 1 : j]] for i, j in pairwise(cuts)]
-    return [_chain(parts, [unprofiled] * len(parts)) for parts in segments]
-
-
-def _chain(parts, laps):
-    """Device function: all parts in order, a barrier behind each."""
-    chain = None
-    for part, lap in zip(reversed(parts), reversed(laps)):
-        chain = _then(part, lap, chain)
-    return chain
+    return [in_turn([_with_barrier(part, unprofiled) for part in parts]) for parts in segments]
 
 
 def _phases(plan):
@@ -186,22 +178,14 @@ def _of_meeting(meet):
     return run
 
 
-def _then(part, lap, rest):
-    """Device function: `part`, a barrier, then `rest` if there is one."""
+def _with_barrier(part, lap):
+    """Device function: `part` and a barrier."""
 
     @device_function
-    def last(thread, mem, ints, *context):
+    def run(thread, mem, ints, *context):
         now = this_thread()  # read anew in each phase: its indices are not kept in registers through all of them
         part(now, mem, ints, *context)
         cuda.syncthreads()
         lap(ints, now)
-
-    if rest is None:
-        return last
-
-    @device_function
-    def run(*context):
-        last(*context)
-        rest(*context)
 
     return run

@@ -1,11 +1,14 @@
 """Networks and arguments that several tests of the fused engine share; random small networks."""
 
+from unittest.mock import patch
+
 import numpy as np
 from hypothesis import strategies as st
 from toy_data import ToyDataset
 
 from helpers.architectures import tiny
 from helpers.initialization import initial_parameters
+from helpers.kernels.fused import placing
 from helpers.kernels.fused.barrier import PATIENCE, STATE_WORDS, counters
 from helpers.kernels.fused.layout import blank_factors, pack
 from helpers.kernels.fused.parts import ARGUMENTS, PER_EPOCH, STEPS
@@ -36,7 +39,13 @@ DENSE = Network(
     ],
     name="dense",
 )
+# where groups share small layers, too (`share_small_layers`)
 SHARING = {(4, 3): 6600, (4, 2): 7000, (2, 1): 8200, (1, 0): 5400}  # (members, layers shared): bytes
+
+
+def share_small_layers():
+    """Context in which groups of blocks share layers of any size; as they are, only large ones are worth it."""
+    return patch.object(placing, "WORTH_SHARING", 1)
 
 
 def _named(name, shape, *layers):

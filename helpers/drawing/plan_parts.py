@@ -43,8 +43,9 @@ def memory_parts(plan):
     Returns
     -------
     list of Part
-        Parameters of all convolutions, those of each resident dense layer, the tensors of one image (with the few
-        words in which a block keeps books), the work area, and what is free.
+        Parameters of all convolutions, those of each resident dense layer, the block's part of those that its group
+        shares, the tensors of one image (with the few words in which a block keeps books), the work area, and what is
+        free.
     """
     (tensors, cells), last = plan.activations, plan.card.shared_bytes // CELL_BYTES
     resident = sorted((layer for layer in plan.dense if layer.resident), key=lambda layer: layer.weights)
@@ -52,6 +53,7 @@ def memory_parts(plan):
     parts = [
         Part(_several(plan.convolutions), "convolutions", 0, plan.copied),
         *(Part(x.name, "dense", x.weights, end - x.weights) for x, end in zip(resident, ends)),
+        *(Part(part_name(x), "dense", x.shard.begin, weight_cells(x)) for x in plan.dense if x.shard),
         Part("tensors", "tensors", tensors, cells),
         Part("work area", "work", tensors + cells, plan.cells - tensors - cells),
         Part("free", "free", plan.cells, last - plan.cells),
@@ -65,10 +67,14 @@ def _several(stages):
     return " to ".join(names[:: len(names) - 1]) if len(names) > 2 else ", ".join(names)
 
 
+def part_name(layer):
+    """What a block holds of a layer that its group shares."""
+    return f"1/{layer.shard.members} of {layer.name}"
+
+
 def streamed_parts(plan):
     """Parameters of dense layers that no block keeps: each image reads them from L2; `begin` is in global memory."""
-    streamed = [layer for layer in plan.dense if not layer.resident]
-    return [Part(layer.name, "dense", layer.weights, weight_cells(layer)) for layer in streamed]
+    return [Part(layer.name, "dense", layer.weights, weight_cells(layer)) for layer in plan.dense if layer.streams]
 
 
 def work_parts(plan):
@@ -102,16 +108,13 @@ def work_parts(plan):
     return {when: [part for part in parts if part.cells] for when, parts in found.items()}
 
 
-def gradient_parts(layer):
-    """Parts into which a dense layer cuts the sum of an input's gradient in scratch memory; 0: warps add it up."""
-    return layer.gradient_splits if layer.resident else 0
-
-
 def weight_cells(stage):
-    """Cells that a stage's weights and biases take in shared memory or in L2: padding and second copies included."""
+    """Cells that a stage's weights and biases take in a block or in L2: padding and second copies included."""
     if isinstance(stage, ConvPlan):
         return stage.parameter_count + (stage.weight_count if stage.transposed is not None else 0)
-    return (stage.inputs + 1) * stage.pitch if isinstance(stage, DensePlan) else 0
+    if not isinstance(stage, DensePlan):
+        return 0
+    return (stage.shard.rows if stage.shard else stage.inputs + 1) * stage.pitch
 
 
 def tensor_cells(view):

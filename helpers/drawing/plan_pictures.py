@@ -90,13 +90,21 @@ def _fills(plan):
     weights = sum(part.bytes for part in parts if part.kind in ("convolutions", "dense"))
     claim = f"{plan.network.name} fills {fill_text(plan)} of a block's shared memory"
     claim += f"; parameters alone take {show_share(weights / card)}"
-    streamed = [part.name for part in streamed_parts(plan)]
+    shared, streamed = _elsewhere(plan)
+    claim += f"; groups of {plan.members} blocks share {_and(shared)}" if shared else ""
     return claim + (f"; {_and(streamed)} {_verb('stream', streamed)} from L2" if streamed else "")
 
 
 def _holds(plan):
-    streamed = [part.name for part in streamed_parts(plan)]
-    return f"streams {_and(streamed)}" if streamed else "holds all parameters"
+    shared, streamed = _elsewhere(plan)
+    parts = [f"shares {_and(shared)} by {plan.members} blocks"] if shared else []
+    parts += [f"streams {_and(streamed)}"] if streamed else []
+    return _and(parts) if parts else "holds all parameters"
+
+
+def _elsewhere(plan):
+    """Names of the layers whose weights a group shares, and of those that stream."""
+    return [layer.name for layer in plan.dense if layer.shard], [part.name for part in streamed_parts(plan)]
 
 
 def _and(names):

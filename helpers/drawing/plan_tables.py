@@ -9,13 +9,12 @@ import pandas as pd
 
 from helpers.drawing.plan_parts import (
     CELL_BYTES,
-    gradient_parts,
     memory_parts,
-    streamed_parts,
     tensor_cells,
     weight_cells,
 )
 from helpers.kernels.fused.places import TILE
+from helpers.kernels.fused.sharded import ROWS
 from helpers.kernels.fused.stages import ConvPlan, DensePlan
 from helpers.number_text import show_bytes, show_share
 
@@ -56,7 +55,8 @@ def weights_place(stage):
     if isinstance(stage, ConvPlan):
         return "in shared memory" + (", in two orders" if stage.transposed is not None else "")
     if isinstance(stage, DensePlan):
-        return "in shared memory" if stage.resident else "streamed from L2"
+        shared = stage.shard and f"shared by {stage.shard.members} blocks"
+        return shared or ("in shared memory" if stage.resident else "streamed from L2")
     return None
 
 
@@ -100,8 +100,10 @@ def fill_text(plan):
 def _facts(plan):
     """{what: text} of one plan."""
     parameters, (rows, columns) = plan.network.parameter_count, plan.rectangle
-    streamed = {part.name for part in streamed_parts(plan)}
-    in_l2 = sum((layer.inputs + 1) * layer.outputs for layer in plan.dense if layer.name in streamed)
+    sizes = {layer.name: (layer.inputs + 1) * layer.outputs for layer in plan.dense}
+    streamed = {layer.name: sizes[layer.name] for layer in plan.dense if layer.streams}
+    shared = {layer.name: sizes[layer.name] for layer in plan.dense if layer.shard}
+    elsewhere = sum(streamed.values()) + sum(shared.values())
     idle = plan.blocks - plan.image_blocks
     kept = sum(part.bytes for part in memory_parts(plan) if part.kind in ("convolutions", "dense"))
     return {
@@ -109,11 +111,17 @@ def _facts(plan):
         "threads a block": f"{plan.threads:,}",
         "images a block and step": f"{plan.rounds:,}" + (" at most" if plan.batch % plan.image_blocks else ""),
         "shared memory of a block": f"{plan.shared_bytes:,} of {plan.card.shared_bytes:,} bytes ({fill_text(plan)})",
-        "parameters in shared memory": f"{parameters - in_l2:,} of {parameters:,}, in {show_bytes(kept)}",
-        "parameters streamed from L2": f"{', '.join(sorted(streamed))}: {in_l2:,}" if streamed else "none",
+        "parameters in every block": f"{parameters - elsewhere:,} of {parameters:,}",
+        "parameters shared by groups": f"{_named(shared)}, {plan.members} blocks a group" if shared else "none",
+        "parameters streamed from L2": _named(streamed) if streamed else "none",
+        "parameters in a block take": show_bytes(kept),
         "dense weights that a block updates": f"{4 * rows}{TIMES}{4 * columns}, {TILE * rows * columns:,} at most",
         "convolution parameters that a block updates": f"{plan.sums_per_block:,} at most",
     }
+
+
+def _named(sizes):
+    return f"{', '.join(sorted(sizes))}: {sum(sizes.values()):,}"
 
 
 def _shape(view):
@@ -138,8 +146,11 @@ def _work_forward(stage):
             _count(stage.splits, "part", " of the channels"),
         )  # fmt: skip
     if isinstance(stage, DensePlan):
-        lanes, parts = _count(stage.lanes, "lane"), _count(stage.splits, "part", " of the inputs")
-        return _pieces(_count(stage.quads, "group", " of 4 outputs"), lanes if stage.resident else parts)
+        outputs, inputs = _count(stage.quads, "group", " of 4 outputs"), " of the inputs"
+        if stage.shard:
+            images = _count(stage.shard.halves, "group", f" of {stage.shard.images} images")
+            return _pieces(outputs, images, _count(stage.shard.splits, "part", inputs))
+        return _pieces(outputs, _count(stage.lanes, "lane") if stage.resident else _count(stage.splits, "part", inputs))
     return _pieces(_count(stage.y.size, "output"))
 
 
@@ -155,8 +166,15 @@ def _work_backward(stage):
     inputs = _count(stage.x.size, "input")
     if not isinstance(stage, DensePlan):
         return _pieces(inputs)
-    parts = gradient_parts(stage)
-    return _pieces(inputs, _count(parts, "part", " of the outputs")) if parts else f"{inputs[1]}, several a warp"
+    if stage.streams:
+        return f"{inputs[1]}, several a warp"
+    rows, outputs = ROWS if stage.shard else stage.gradient_rows, " of the outputs"
+    inputs = _count((stage.shard.rows if stage.shard else stage.inputs) // rows, "group", f" of {rows} inputs")
+    if stage.shard:
+        images = _count(stage.shard.halves, "group", f" of {stage.shard.images} images")
+        return _pieces(inputs, images, _count(stage.shard.gradient_splits, "part", outputs))
+    inputs = inputs if rows > 1 else _count(stage.inputs, "input")
+    return _pieces(inputs, _count(stage.gradient_splits, "part", outputs))
 
 
 def _count(count, noun, rest=""):

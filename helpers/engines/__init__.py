@@ -23,13 +23,16 @@ EVERY_OPTIMIZER = ("fused", "vectorized_optimizers")
 def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed=0, **options):
     """Engine `name` for `network`; "auto" is the fastest one that can run it on this machine.
 
+    That is `fused` for networks that fit a card's shared memory, `layerwise` for others and for `options` such as
+    kernels of one's own, and one of NumPy's without a card.
+
     Raises
     ------
     ValueError
         For an unknown name, an optimizer that the engine does not offer, or whatever else the engine refuses.
     """
     if name == "auto":
-        name = _fastest(optimizer)
+        name = "fused" if not options and _fused_can(network, batch_size, precision) else _fastest_other(optimizer)
     if name not in ENGINES:
         raise ValueError(f"engine is {name!r}; expected 'auto', {', '.join(map(repr, ENGINES))}")
     if not optimizer.plain and name not in EVERY_OPTIMIZER:
@@ -43,13 +46,29 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
     return getattr(import_module(module), cls)(network, optimizer, batch_size, precision, seed, **options)
 
 
-def _fastest(optimizer):
-    """Name of the fastest engine here that offers the optimizer."""
+def _fused_can(network, batch_size, precision):
+    """Whether there is a card whose shared memory holds what `fused` needs."""
+    from helpers.device import capability, device_properties, gpu_available
+    from helpers.kernels.fused.places import DoesNotFit
+    from helpers.kernels.fused.plan import card_of, plan_epoch
+
+    sound = isinstance(batch_size, int) and batch_size > 0  # if not, the engine that is made says so
+    if not sound or precision != "fp32" or not gpu_available():
+        return False
+    try:
+        plan_epoch(network, batch_size, card_of(device_properties(), capability()))
+    except DoesNotFit:
+        return False
+    return True
+
+
+def _fastest_other(optimizer):
+    """Name of the fastest engine but `fused` here that offers the optimizer."""
     from helpers.device import gpu_available
 
     if optimizer.plain:
         return "layerwise" if gpu_available() else "vectorized"
-    return "fused" if gpu_available() else "vectorized_optimizers"
+    return "vectorized_optimizers"
 
 
 def _refuse_hanging_windows(network):

@@ -2,7 +2,7 @@
 
 import functools
 
-from helpers.architectures import lenet5, plain_blocks, tiny
+from helpers.architectures import lenet5, plain_blocks, small_cnn, tiny
 from helpers.kernels.fused.places import Card
 from helpers.kernels.fused.plan import plan_epoch
 from helpers.layers import Dense, Flatten, ReLU
@@ -19,8 +19,9 @@ def lenet_on(card, batch=128):
 
 @functools.cache
 def many_plans():
-    """With and without streaming, poolings apart, convolutions that are not pooled; few blocks; dense layers only."""
+    """With and without streaming, poolings apart, none; few blocks; dense layers only; a layer that groups share."""
     plans = [lenet_on(card) for card in (LARGE, MIDDLING, SMALL)]
     dense = Network((8, 8, 1), [Flatten(), Dense(30), ReLU(), Dense(10)], name="two_layers")
     plans += [plan_epoch(dense, 64, MIDDLING), plan_epoch(tiny(), 8, FEW, threads=64)]
-    return [*plans, plan_epoch(lenet5((32, 32, 3)), 128, LARGE), plan_epoch(plain_blocks(channels=8), 100, LARGE)]
+    plans += [plan_epoch(lenet5((32, 32, 3)), 128, LARGE), plan_epoch(plain_blocks(channels=8), 100, LARGE)]
+    return [*plans, plan_epoch(small_cnn(), 128, LARGE)]

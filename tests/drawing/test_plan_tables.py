@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.drawing.plan_parts import memory_parts, streamed_parts, work_parts
+from helpers.drawing.plan_parts import memory_parts, part_name, streamed_parts, work_parts
 from helpers.drawing.plan_tables import plan_summary, plan_table
 from helpers.drawing.tables import show_table
 from helpers.kernels.fused.stages import ConvPlan
@@ -19,9 +19,9 @@ def test_parts_tile_the_shared_memory(plan):
     assert parts[0].begin == 0 and 4 * parts[-1].end == plan.card.shared_bytes
     assert [part.end for part in parts[:-1]] == [part.begin for part in parts[1:]]
     parameters = [part for part in parts if part.kind in ("convolutions", "dense")]
-    assert parameters[-1].end == plan.resident
+    assert parameters[-1].end == plan.activations[0]
     names = [part.name for part in (*parameters, *streamed_parts(plan)) if part.kind == "dense"]
-    assert sorted(names) == sorted(layer.name for layer in plan.dense)
+    assert sorted(names) == sorted(part_name(layer) if layer.shard else layer.name for layer in plan.dense)
 
 
 def test_the_largest_use_of_the_work_area_makes_its_size(plan):
@@ -64,13 +64,22 @@ def test_the_summary_names_what_streams_and_who_idles():
     summary = plan_summary(lenet_on(LARGE), lenet_on(MIDDLING, 100))
     large, middling = (summary[name] for name in summary)
     assert summary.columns[0] == "132 multiprocessors, capability 9.0"
-    assert large["parameters streamed from L2"] == "none" and "44,426 of 44,426" in large["parameters in shared memory"]
+    assert large["parameters streamed from L2"] == large["parameters shared by groups"] == "none"
+    assert large["parameters in every block"] == "44,426 of 44,426"
     assert middling["parameters streamed from L2"] == "dense1: 30,840"
-    assert "13,586 of 44,426" in middling["parameters in shared memory"]
+    assert middling["parameters in every block"] == "13,586 of 44,426"
     assert large["blocks"] == "132, 4 of them without images" and large["images a block and step"] == "1"
     assert middling["blocks"] == "46, 12 of them without images"
     assert middling["images a block and step"] == "3 at most"
     assert large["shared memory of a block"].startswith(f"{lenet_on(LARGE).shared_bytes:,} of 232,448 bytes (")
+
+
+def test_the_summary_names_what_groups_share():
+    plan = next(plan for plan in many_plans() if plan.shards)
+    summary = plan_summary(plan).iloc[:, 0]
+    assert summary["parameters shared by groups"] == f"dense1: 200,832, {plan.members} blocks a group"
+    assert summary["parameters streamed from L2"] == "none" and summary["parameters in every block"].startswith("6,090")
+    assert f"shared by {plan.members} blocks" in list(plan_table(plan)["weights are"])
 
 
 def test_the_same_card_twice_is_refused():

@@ -1,8 +1,10 @@
 """The fused engine without a card, its phases interpreted: what it trains is what the float64 oracle trains."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from fused_cases import DENSE, NETWORKS, POOLED, SHARING, SMALL, networks
+from fused_cases import DENSE, NETWORKS, POOLED, SHARING, SMALL, networks, share_small_layers
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from toy_data import ToyDataset
@@ -10,7 +12,7 @@ from toy_data import ToyDataset
 from helpers.agreement import MARGIN, agreement_bound, check_agreement
 from helpers.architectures import vgg_small
 from helpers.device import SIMULATOR
-from helpers.engines import make_engine
+from helpers.engines import ENGINES, make_engine
 from helpers.kernels.fused.places import Card, DoesNotFit
 from helpers.kernels.fused.plan import plan_epoch
 from helpers.layers import Dense, Flatten, ReLU
@@ -84,20 +86,22 @@ def test_any_batch_is_shared_by_the_blocks(batch, images):
 @pytest.mark.parametrize("batch", [4, 8])
 def test_dense_weights_may_be_shared_by_groups_of_blocks(sharing, batch):
     card = Card(4, SHARING[sharing], (9, 0))
-    plan = plan_epoch(DENSE, batch, card, 64)
-    assert (plan.members, len(plan.shards)) == sharing and plan.rounds == batch // 4
-    assert_agrees(DENSE, OPTIMIZER, batch, 3, card=card, threads=64)
+    with share_small_layers():
+        plan = plan_epoch(DENSE, batch, card, 64)
+        assert (plan.members, len(plan.shards)) == sharing and plan.rounds == batch // 4
+        assert_agrees(DENSE, OPTIMIZER, batch, 3, card=card, threads=64)
 
 
 @given(networks(), st.integers(2000, 12000))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_random_networks_agree_on_cards_of_any_memory(network, memory):
     card = Card(4, memory, (7, 5))
-    try:
-        plan_epoch(network, 4, card, 32)
-    except DoesNotFit:
-        assume(False)
-    assert_agrees(network, SGD(0.02, momentum=0.5), 4, 2, card=card)
+    with share_small_layers():
+        try:
+            plan_epoch(network, 4, card, 32)
+        except DoesNotFit:
+            assume(False)
+        assert_agrees(network, SGD(0.02, momentum=0.5), 4, 2, card=card)
 
 
 def test_the_smallest_network_has_room_for_its_report():
@@ -251,3 +255,27 @@ def test_memory_is_counted_by_purpose():
     assert memory["optimizer"] == 2 * memory["parameters"] >= 8 * SMALL.parameter_count
     assert memory["data set"] == adam.dataset.train_images.nbytes + adam.dataset.train_labels.nbytes
     assert sgd.memory["optimizer"] == sgd.memory["parameters"] and memory["exchange"] > sgd.memory["exchange"]
+
+
+@pytest.mark.parametrize(
+    "network, optimizer, options, name",
+    [
+        (SMALL, OPTIMIZER, {}, "fused"),
+        (SMALL, Adam(0.01), {}, "fused"),
+        (SMALL, OPTIMIZER, {"mode": "launches"}, "layerwise"),
+        (vgg_small(), OPTIMIZER, {}, "layerwise"),
+        (vgg_small(), Adam(0.01), {}, "vectorized_optimizers"),
+    ],
+    ids=["fits", "adam", "options", "too large", "too large for adam"],
+)
+def test_auto_takes_what_fits_a_card(monkeypatch, network, optimizer, options, name):
+    properties = SimpleNamespace(multiprocessors=132, shared_bytes_per_block=232448, capability=(9, 0))
+    answers = {"gpu_available": True, "device_properties": properties, "capability": (9, 0)}
+    for asked, answer in answers.items():
+        monkeypatch.setattr(f"helpers.device.{asked}", lambda answer=answer: answer)
+    made = []
+    monkeypatch.setattr("helpers.engines.import_module", lambda module: made.append(module) or SimpleNamespace(
+        **{cls: lambda *settings, **more: None for _, cls in ENGINES.values()}
+    ))  # fmt: skip
+    make_engine("auto", network, optimizer, 128, **options)
+    assert made == [ENGINES[name][0]]

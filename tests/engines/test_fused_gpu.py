@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from fused_cases import NETWORKS, T4, arguments
+from fused_cases import DENSE, NETWORKS, SHARING, T4, arguments, share_small_layers
 from toy_data import ToyDataset
 
 from helpers import device
 from helpers.activity import activity, kernels_of
 from helpers.agreement import agreement_bound, check_agreement
-from helpers.architectures import lenet5, tiny
+from helpers.architectures import lenet5, small_cnn, tiny
 from helpers.compiler import load
 from helpers.data import load_dataset
 from helpers.device import SIMULATOR, DeviceError
@@ -78,6 +78,27 @@ def test_small_networks_agree_with_the_oracle(network, optimizer):
     data = toy(network, 10, STEPS)
     bound = agreement_bound(network, optimizer, data, 10, 0, STEPS)
     check_agreement(engine(data, network, optimizer, 10).train(0)[0], *bound, "fused")
+
+
+@pytest.mark.parametrize("batch", [128, 512])
+def test_groups_that_share_dense_weights_agree_and_are_bit_equal(batch, mnist):
+    bound = agreement_bound(small_cnn(), OPTIMIZER, mnist, batch, 0, 4)
+    one, two = (engine(mnist, small_cnn(), batch=batch) for _ in range(2))
+    assert one.plan.members > 1 and one.plan.rounds == batch // 128
+    check_agreement(one.train(0, steps=4)[0], *bound, "fused")
+    assert np.array_equal(one.train(1, steps=60), [two.train(0, steps=4), two.train(1, steps=60)][1])
+    assert_equal_states(one.state(), two.state())
+
+
+@pytest.mark.parametrize("capability", ["9.0", "8.0", "7.5"])
+@pytest.mark.parametrize("sharing", SHARING, ids=str)
+def test_small_groups_agree_by_every_kind_of_copy(monkeypatch, sharing, capability):
+    monkeypatch.setenv("CNN_CAPABILITY", capability)
+    card, data = Card(4, SHARING[sharing], tuple(int(part) for part in capability.split("."))), toy(DENSE, 8, STEPS)
+    with share_small_layers():
+        made = engine(data, DENSE, batch=8, card=card, threads=64)
+    assert (made.plan.members, len(made.plan.shards)) == sharing
+    check_agreement(made.train(0)[0], *agreement_bound(DENSE, OPTIMIZER, data, 8, 0, STEPS), "fused")
 
 
 def test_two_runs_are_bit_equal_and_two_epochs_are_one_launch(mnist):

@@ -21,6 +21,7 @@ ROUNDING = 4  # cells: what is read four at a time begins at a multiple
 REPORT_CELLS = 64  # of the work area: the report's sums, two for each lane of a warp
 CORNER_CELLS = 1 << CORNER_BITS  # of a tensor that a corner word can name
 CONVOLUTIONS = ("conv_forward", "conv_pool_forward")
+WORTH_SHARING = 1 << 16  # weights of a layer: fewer stream from L2 in less time than the meetings of a group take
 
 
 def images_of_blocks(batch, card):
@@ -36,6 +37,11 @@ def blocks_of(card):
 
 def _rounded(cells):
     return -(-cells // ROUNDING) * ROUNDING
+
+
+def worth_sharing(op):
+    """Whether a group of blocks should share the weights of a dense layer that does not fit one of them."""
+    return op.geometry.inputs * op.geometry.outputs >= WORTH_SHARING
 
 
 class Placing:
@@ -102,7 +108,7 @@ class Placing:
 
     def _shared(self):
         """Dense layers whose weights groups of blocks share."""
-        return [op for op in self._dense() if self.members > 1 and op.layer not in self.resident]
+        return [op for op in self._dense() if self.members > 1 and worth_sharing(op) and op.layer not in self.resident]
 
     def _place_parameters(self):
         """{layer: first cell}, of weights; of biases and transposed weights, too, for convolutions; and their ends.
@@ -120,7 +126,7 @@ class Placing:
             for op in (op for op in self._dense() if (op.layer not in self.resident) == elsewhere):
                 quads, rows = -(-op.geometry.outputs // 4), op.geometry.inputs + 1
                 pitch = 4 * (quads + 1 - quads % 2)  # an odd number of quads: neighbouring rows lie in other banks
-                rows = max(rows, self.members * self._shard_rows(op)) if elsewhere else rows  # whole parts are copied
+                rows = max(rows, self.members * self._shard_rows(op)) if op in self._shared() else rows  # whole parts
                 places[op.layer] = self.take(rows * pitch), pitch
             ends["parameter_cells" if elsewhere else "resident"] = self.cells
         self.cells = ends["resident"]
@@ -128,7 +134,7 @@ class Placing:
 
     def _shard_rows(self, op):
         """Rows of weights of each member of a group: whole quads."""
-        return _rounded(-(-op.geometry.inputs // self.members)) if self.members > 1 else 0
+        return _rounded(-(-op.geometry.inputs // self.members))
 
     def _place_shard(self, op, pitch):
         """A block's part of the weights of `op`, behind the parameters that all blocks keep."""

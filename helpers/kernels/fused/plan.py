@@ -6,7 +6,7 @@ Knows lowered operations and what a placing needs (placing.py); must not learn h
 from functools import partial
 
 from helpers.kernels.fused.places import Card, DoesNotFit
-from helpers.kernels.fused.placing import Placing, images_of_blocks
+from helpers.kernels.fused.placing import Placing, images_of_blocks, worth_sharing
 from helpers.lowering import fuse_pool, fuse_relu, lower
 
 THREADS = 512
@@ -17,8 +17,8 @@ SCRATCH_LIMITS = (1 << 20, 16384, 13312, 10240, 8192, 6144, 5120, 4096, 3072, 20
 def plan_epoch(network, batch, card, threads=THREADS):
     """The plan of a kernel that trains `network` on `card`.
 
-    As many dense layers as fit keep their weights in every block's shared memory, the small ones first. The others are
-    shared by groups of blocks, the smallest ones that can hold them; where no group can, they stream from L2.
+    As many dense layers as fit keep their weights in every block's shared memory, the small ones first. Large ones of
+    the others are shared by groups of blocks, the smallest groups that can hold them; what is left streams from L2.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def plan_epoch(network, batch, card, threads=THREADS):
     program = _lowered(network)
     _refuse_unknown(program, threads)
     dense = sorted((op for op in program.forward if op.kind == "dense_forward"), key=lambda op: op.geometry.macs)
-    for count, members in _choices(len(dense), batch, card):
+    for count, members in _choices(dense, batch, card):
         resident = frozenset(op.layer for op in dense[:count])
         placed = partial(_place, program, batch, card, threads, resident, members)
         frugal = placed(SCRATCH_LIMITS[-1])
@@ -54,16 +54,19 @@ def _place(*what):
     return Placing(*what).plan()
 
 
-def _choices(layers, batch, card):
-    """(dense layers that every block keeps, blocks that share the others), from fast to frugal; 1: the others stream.
+def _choices(dense, batch, card):
+    """(how many of `dense` every block keeps, blocks of a group that shares others), from fast to frugal.
 
-    A group needs an image for each of its blocks in every round.
+    The groups are of 1 where nothing is to be shared. A larger one needs an image for each block in every round.
     """
     image_blocks, rounds = images_of_blocks(batch, card)
     groups = [size for size in GROUPS if image_blocks % size == 0 and image_blocks * rounds == batch]
-    yield layers, 1
-    yield from ((count, members) for count in range(layers - 1, -1, -1) for members in groups)
-    yield from ((count, 1) for count in range(layers - 1, -1, -1))
+    for count in range(len(dense), -1, -1):
+        if any(map(worth_sharing, dense[count:])):
+            yield from ((count, members) for members in groups)
+        else:
+            yield count, 1
+    yield from ((count, 1) for count in range(len(dense), -1, -1))
 
 
 def card_of(properties, capability=None):

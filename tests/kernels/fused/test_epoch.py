@@ -5,7 +5,7 @@ Interpreted by the tracer; the whole epoch's kernel too, on a card of one multip
 
 import numpy as np
 import pytest
-from fused_cases import DENSE, H100, NETWORKS, POOLED, SHARING, SMALL, T4, arguments
+from fused_cases import DENSE, H100, NETWORKS, POOLED, SHARING, SMALL, T4, arguments, share_small_layers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -87,9 +87,10 @@ def test_copies_in_the_background_have_no_race(capability):
 @pytest.mark.parametrize("sharing", SHARING)
 def test_groups_that_share_dense_weights_have_no_race(sharing, capability):
     card = Card(4, SHARING[sharing], capability)
-    plan = plan_epoch(DENSE, 8, card, 64)
-    assert (plan.members, len(plan.shards)) == sharing and plan.rounds == 2
-    check_phases(DENSE, 64, batch=8, card=card)
+    with share_small_layers():
+        plan = plan_epoch(DENSE, 8, card, 64)
+        assert (plan.members, len(plan.shards)) == sharing and plan.rounds == 2
+        check_phases(DENSE, 64, batch=8, card=card)
 
 
 @pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.01, 0.9, True, weight_decay=0.1)], ids=["adam", "sgd"])

@@ -53,8 +53,8 @@ def test_groups_of_blocks_share_the_wider_networks_first_dense_layer():
 
 def test_less_shared_memory_means_fewer_resident_weights_never_more():
     plans = [plan_epoch(lenet5(), 128, Card(132, size)) for size in (60_000, 110_000, 160_000, 232_448)]
-    assert [sum(layer.resident for layer in plan.dense) for plan in plans] == [0, 2, 2, 3]
-    assert [plan.members for plan in plans] == [1, 16, 4, 1]
+    assert [sum(layer.resident for layer in plan.dense) for plan in plans] == [1, 2, 2, 3]
+    assert all(plan.members == 1 for plan in plans)  # no layer is large enough to be shared
 
 
 def test_where_images_do_not_come_out_even_the_wider_network_streams():

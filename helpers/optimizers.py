@@ -3,6 +3,7 @@
 A rule is one source for arrays of NumPy and for a thread's scalars on the card; must not learn which of them calls it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -175,6 +176,17 @@ def cosine(peak, epochs, warmup=0.0):
     def rate(epoch):
         if epoch < warmup:
             return peak * (epoch + 1e-3) / warmup
-        return peak * 0.5 * (1 + np.cos(np.pi * min((epoch - warmup) / (epochs - warmup), 1.0)))
+        return peak * 0.5 * (1 + math.cos(math.pi * min((epoch - warmup) / (epochs - warmup), 1.0)))
+
+    return rate
+
+
+def linear(peak, epochs, warmup=0.0):
+    """Schedule: linear rise to `peak` over `warmup` epochs, then a straight line down to 0 at `epochs`."""
+
+    def rate(epoch):
+        if epoch < warmup:
+            return peak * (epoch + 1e-3) / warmup
+        return peak * max(1.0 - (epoch - warmup) / (epochs - warmup), 0.0)
 
     return rate

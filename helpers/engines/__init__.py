@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+import numpy as np
+
 # name: (module, class)
 ENGINES = {
     "fused": ("helpers.engines.fused", "FusedEngine"),
@@ -52,7 +54,7 @@ def _fused_can(network, batch_size, precision):
     from helpers.kernels.fused.places import DoesNotFit
     from helpers.kernels.fused.plan import card_of, plan_epoch
 
-    sound = isinstance(batch_size, int) and batch_size > 0  # if not, the engine that is made says so
+    sound = isinstance(batch_size, (int, np.integer)) and batch_size > 0  # if not, the engine that is made says so
     if not sound or precision != "fp32" or not gpu_available():
         return False
     try:

@@ -5,6 +5,7 @@ must not learn how a stage computes.
 """
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -126,6 +127,26 @@ class FusedEngine(Engine):
         state = super().initial_state()
         slots = {name: np.zeros_like(state["parameters"]) for name in self.optimizer.slots}
         return {"parameters": state["parameters"], **slots, "epoch": state["epoch"]}
+
+    def restart(self, seed, optimizer):
+        """Begin anew with another seed and another schedule: both are data of a launch, nothing is compiled.
+
+        Parameters
+        ----------
+        seed : int
+        optimizer : Optimizer
+            The engine's own but for its learning rate.
+
+        Raises
+        ------
+        ValueError
+            For an optimizer whose rule differs: that is part of the kernel.
+        """
+        if replace(optimizer, learning_rate=1.0) != replace(self.optimizer, learning_rate=1.0):
+            raise ValueError(f"the kernel was made for {self.optimizer}; only its learning rate may change, not so for "
+                             f"{optimizer}")  # fmt: skip
+        self.seed, self.optimizer = int(seed), optimizer
+        self._load_state(self.initial_state())
 
     def _load(self, dataset):
         images, labels = dataset.split("train")

@@ -229,7 +229,10 @@ def test_suite_fused_has_a_cell_for_each_network_and_batch_on_a_card(monkeypatch
     assert fused.cells(quick=False) == {}
     monkeypatch.setattr(fused, "gpu_available", lambda: True)
     assert list(fused.cells(quick=False)) == [
-        *("lenet5-b128", "small_cnn-b128", "lenet5-b32", "lenet5-b512", "lenet5-b2048")
+        *("lenet5-b128", "small_cnn-b128", "lenet5-b32", "lenet5-b512", "lenet5-b2048", "goal")
     ]
     assert list(fused.cells(quick=True)) == ["lenet5-b128"]
-    assert [system.engine for system in fused.SYSTEMS] == ["fused", "layerwise", "jax"]
+    assert [system.engine for system in fused.systems(32)] == [
+        *("fused", "layerwise", "pytorch", "pytorch", "jax", "jax", "keras", "tensorflow"),
+    ]
+    assert {*frameworks.ORDINARY_AND_BEST} < {*fused.systems(128)} and {*fused.systems(32)} < {*fused.systems(128)}

@@ -1,21 +1,27 @@
-"""Suite "fused": an epoch of small networks in one kernel, against one CUDA graph and the fastest form of JAX.
+"""Suite "fused": small networks trained by one kernel, against one CUDA graph and the frameworks' forms.
 
-A cell is a network and a batch, in a file of its own. Must not learn how an engine works.
+A cell is a file of its own. Must not learn how an engine works.
 """
 
 from helpers.device import gpu_available
+from helpers.suites import asking
 from helpers.suites.epoch import PROOF_RATES
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
+from helpers.suites.goal import goal
 from helpers.suites.race import SHARED_CACHES, measure
 from helpers.suites.rivals import System
 from helpers.workers import Workers
 
 EXPERIMENT = "small_epoch_time"
+FULL_BATCH = 128  # every form runs at this one; each framework's best ones at the others
 FUSED = System("fused", "one kernel for all steps", gpu=True)
-SYSTEMS = (
-    FUSED,
-    *(system for system in OURS if system.gpu),
-    *(system for system in ORDINARY_AND_BEST if system.form == "scan, command buffers"),
+BEST = (
+    "compile + epoch graph",
+    "compile + epoch graph, channels last",
+    "scan",
+    "scan, command buffers",
+    "fit, best settings, backend jax",
+    "epoch function",
 )
 # network, data, batch and the steps whose losses are proven: the oracle takes them on one core
 CELLS = (
@@ -28,17 +34,27 @@ CELLS = (
 
 
 def cells(quick):
-    """A cell for each network and batch; none without a GPU."""
+    """A cell for each network and batch, and the trainings to a goal; none without a GPU."""
     if not gpu_available():
         return {}
     workers = Workers(SHARED_CACHES)  # alive until the last cell is measured
-    return {
-        f"{network}-b{batch}": lambda _, cell=(network, data, batch, steps): compare(*cell, workers)
+    epochs = {
+        f"{network}-b{batch}": asking(
+            systems(batch), lambda _, cell=(network, data, batch, steps): compare(*cell, workers)
+        )
         for network, data, batch, steps in (CELLS[:1] if quick else CELLS)
     }
+    return epochs if quick else epochs | {"goal": lambda _: goal()}
+
+
+def systems(batch_size):
+    """Systems of a cell: ours on the card, and frameworks."""
+    forms = [system for system in ORDINARY_AND_BEST if batch_size == FULL_BATCH or system.form in BEST]
+    return (FUSED, *(system for system in OURS if system.gpu), *forms)
 
 
 def compare(network, dataset, batch_size, proof_steps, workers=None):
-    """Records of one cell: small_epoch_time, and "absent" where JAX cannot run here."""
+    """Records of one cell: small_epoch_time, and "absent" where a framework's form cannot run here."""
     workload = {"network": network, "dataset": dataset, "rate": PROOF_RATES[network]}
-    return measure(workload, SYSTEMS, batch_size, proof_steps=proof_steps, experiment=EXPERIMENT, workers=workers)
+    rivals = systems(batch_size)
+    return measure(workload, rivals, batch_size, proof_steps=proof_steps, experiment=EXPERIMENT, workers=workers)

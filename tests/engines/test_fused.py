@@ -257,6 +257,19 @@ def test_memory_is_counted_by_purpose():
     assert sgd.memory["optimizer"] == sgd.memory["parameters"] and memory["exchange"] > sgd.memory["exchange"]
 
 
+def test_a_restart_is_a_new_engine_of_another_seed_and_schedule():
+    """Nothing is compiled; the rule of the kernel cannot be changed so."""
+    optimizer = SGD(cosine(0.05, 2), 0.9)
+    used, new = engine(), make_engine("fused", SMALL, optimizer, BATCH, seed=8)
+    new.load(dataset(SMALL))
+    used.train(0)
+    used.restart(8, optimizer)
+    assert np.array_equal(used.train(0, 2), new.train(0, 2))
+    assert_equal_states(used.state(), new.state())
+    with pytest.raises(ValueError, match="only its learning rate may change"):
+        used.restart(8, SGD(0.05, 0.8))
+
+
 @pytest.mark.parametrize(
     "network, optimizer, options, name",
     [

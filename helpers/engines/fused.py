@@ -40,6 +40,8 @@ class FusedEngine(Engine):
         Plan for this card instead of the one in use, such as a T4's plan on a larger card.
     threads : int, optional
         Threads a block, a multiple of 32.
+    plan : Plan, optional
+        Instead of the planner's own for `card` and `threads`.
     profiled : bool
         Count the cycles of each phase; `cycles()` tells them.
     patience : int
@@ -57,8 +59,8 @@ class FusedEngine(Engine):
     precisions = ("fp32",)
 
     def __init__(
-        self, network, optimizer, batch_size=128, precision="fp32", seed=0, card=None, threads=None, profiled=False,
-        patience=PATIENT,
+        self, network, optimizer, batch_size=128, precision="fp32", seed=0, card=None, threads=None, plan=None,
+        profiled=False, patience=PATIENT,
     ):  # fmt: skip
         super().__init__(network, optimizer, batch_size, precision, seed)
         self._patience, self._evaluator = patience, None
@@ -66,7 +68,12 @@ class FusedEngine(Engine):
             card, threads = card or INTERPRETED, threads or INTERPRETED_THREADS
         elif card is None:
             card = card_of(device.device_properties(), device.capability())
-        self.plan = plan_epoch(network, self.batch_size, card, threads or THREADS)
+        self.plan = plan or plan_epoch(network, self.batch_size, card, threads or THREADS)
+        if (self.plan.network, self.plan.batch) != (network, self.batch_size):
+            raise ValueError(
+                f"the plan is of {self.plan.network.name} at batch {self.plan.batch}; expected one of {network.name} at "
+                f"batch {self.batch_size}"
+            )
         started = time.perf_counter()
         self._prepare(profiled)
         self.compile_seconds = time.perf_counter() - started

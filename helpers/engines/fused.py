@@ -71,7 +71,7 @@ class FusedEngine(Engine):
         self.plan = plan or plan_epoch(network, self.batch_size, card, threads or THREADS)
         if (self.plan.network, self.plan.batch) != (network, self.batch_size):
             raise ValueError(
-                f"the plan is of {self.plan.network.name} at batch {self.plan.batch}; expected one of {network.name} at "
+                f"the plan is of {self.plan.network.name} at batch {self.plan.batch}; expected {network.name} at "
                 f"batch {self.batch_size}"
             )
         started = time.perf_counter()

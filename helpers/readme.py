@@ -6,7 +6,7 @@ Knows records and README's markers; must not learn how anything is measured.
 import re
 
 from helpers.atomic import write_atomically
-from helpers.drawing.system_lines import is_smaller, marks_of, system_name, time_of
+from helpers.drawing.system_lines import is_smaller, marks_of, seconds, system_name, time_of
 from helpers.number_text import show_ratio, show_spread, show_time
 from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
 from helpers.results import (
@@ -19,7 +19,7 @@ from helpers.results import (
     ratio_spread,
     read_results,
 )
-from helpers.teaching.comparison import FRAMEWORKS, fastest_framework
+from helpers.teaching.comparison import FRAMEWORKS, fastest_framework, framework_forms
 from helpers.teaching.one_kernel import EXPERIMENT, small_pair, small_sentence
 from helpers.teaching.verdicts import verdict
 
@@ -31,8 +31,8 @@ COLUMNS = (
     *(("vgg_small", CIFAR_IMAGES, precision) for precision in ("fp32", *REDUCED)),
 )
 AGAINST = (
-    "In {precision} on {network} {ratio} as fast as the fastest of {count} forms of {names} on the same work ({own} "
-    "against {other} by {rival}; {spread})."
+    "In {precision} on {network} {ratio} as fast as the fastest of {forms} on the same work ({own} against {other} by "
+    "{rival}; {spread})."
 )
 
 
@@ -93,12 +93,9 @@ def framework_sentences(records=None):
         found = compared_records(network, *datasets, records=records, batch_size=COMPARED_BATCH)
         pair = verdict(found)
         if pair:
-            rival, forms = pair["baseline"], [record for record in found if record["system"] in FRAMEWORKS]
-            here = {record["system"] for record in forms}
-            *others, last = (name for system, name in FRAMEWORKS.items() if system in here)
-            values = {"own": time_of(pair), "other": time_of(rival), "rival": system_name(rival), "count": len(forms)}
+            rival, forms = pair["baseline"], framework_forms(found)
+            values = {"own": time_of(pair), "other": time_of(rival), "rival": system_name(rival), "forms": forms}
             values |= {"ratio": show_ratio(pair["ratio"]), "spread": show_spread(*ratio_spread(pair))}
-            values["names"] = f"{', '.join(others)} and {last}" if others else last
             said.append(sentence(AGAINST, pair, **values))
     return said
 
@@ -198,28 +195,36 @@ def _against(pair):
 
 def _missing_frameworks(records, measured):
     """A sentence that names the frameworks that were to be measured at that batch and have no time at all."""
+    suites = {record.get("suite") for record in measured}
     absent = find_records(records, experiment="absent", batch_size=COMPARED_BATCH, gpu=measured[0]["gpu"])
+    absent = [record for record in absent if record.get("suite") in suites]
     names = {record["system"] for record in absent} - {record["system"] for record in measured}
     return [f"Absent on that machine: {', '.join(f'`{name}`' for name in sorted(names))}."] if names else []
 
 
 def small_table(records=None):
-    """README's table of small networks by one kernel, one graph and JAX: a row a cell; Markdown."""
+    """README's table of small networks by one kernel, one graph and the fastest framework: a row a cell; Markdown."""
+    records = read_results() if records is None else records
     found = find_records(records, experiment=EXPERIMENT)
     if not found:
         return "Not measured yet: run python -m helpers.benchmark fused."
-    systems = {(r["system"], r["form"]): None for r in sorted(found, key=lambda r: r["median"])}
-    rows = ["| network | data | batch | " + " | ".join(f"`{s}`, {form}" for s, form in systems) + " | ratio |"]
-    rows.append("|---" * (len(systems) + 4) + "|")
+    ours = {(r["system"], r["form"]): None for r in sorted(found, key=seconds) if r["system"] not in FRAMEWORKS}
+    rows = ["| network | data | batch | " + " | ".join(f"`{s}`, {form}" for s, form in ours)]
+    rows[0] += " | fastest framework | of | ratio |"
+    rows.append("|---" * (len(ours) + 6) + "|")
+    shown = [record for record in found if (record["system"], record["form"]) in ours]
     for network, dataset, batch in sorted({(r["network"], r["dataset"], r["batch_size"]) for r in found}):
-        here = {"network": network, "dataset": dataset, "batch_size": batch}
-        cell = {(r["system"], r["form"]): r for r in find_records(found, **here)}
-        times = (time_of(cell[key]) if key in cell else "" for key in systems)
-        compared = small_pair(list(cell.values()))
-        ratio = show_ratio(compared["ratio"]) if compared else ""
-        rows.append(f"| {network} | {dataset} | {batch:,} | {' | '.join(times)} | {ratio} |")
+        cell = find_records(found, network=network, dataset=dataset, batch_size=batch)
+        own = {(r["system"], r["form"]): time_of(r) for r in cell}
+        times, compared = (own.get(key, "") for key in ours), small_pair(cell)
+        against = ["", "", ""]
+        if compared:
+            shown.append(rival := compared["baseline"])
+            against = [f"{time_of(rival)}, {system_name(rival)}", framework_forms(cell), show_ratio(compared["ratio"])]
+        rows.append(f"| {network} | {dataset} | {batch:,} | {' | '.join([*times, *against])} |")
     dates = " and ".join(sorted({record["date"] for record in found}))
-    held = sentence("Card: {gpu}, fp32, {dates}. {machine}", found[0], dates=dates, machine=setting(found[0]))
+    held = sentence("Card: {gpu}, fp32, {dates}.", found[0], dates=dates)
+    held = " ".join(filter(None, [held, marks_of(shown), *_missing_frameworks(records, found), setting(found[0])]))
     return "\n".join([*rows, "", held])
 
 

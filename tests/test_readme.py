@@ -83,13 +83,15 @@ def test_readme_takes_all_columns_from_one_card(tmp_path):
 
 def small_records(tmp_path, batch=128, **more):
     times = {("fused", "one kernel for all steps"): 8.0, ("layerwise", "epoch graph"): 30.0}
-    times |= {("jax", "scan, command buffers"): 64.0}
+    times |= {("jax", "scan, command buffers"): 64.0, ("pytorch", "eager"): 1_200.0}
     base = RECORD | {"experiment": "small_epoch_time", "batch_size": batch, **more}
     written = [
         base | {"system": system, "form": form, "median": median, "min": median, "max": median}
         for (system, form), median in times.items()
     ]
-    write_results(f"fused-lenet5-b{batch}", written, ENVIRONMENT, tmp_path)
+    written[-1]["scaled"] = True
+    missing = {"experiment": "absent", "system": "tensorflow", "form": "eager", "reason": "none", "unit": ""}
+    write_results(f"fused-lenet5-b{batch}", [*written, base | missing], ENVIRONMENT, tmp_path)
     return read_results(tmp_path)
 
 
@@ -97,22 +99,26 @@ def test_readme_tells_of_small_networks_in_one_kernel(tmp_path):
     small_records(tmp_path, batch=2048)
     records = small_records(tmp_path)
     said = small_sentence(records)
-    assert "an epoch of lenet5 takes 8.00 ms on one NVIDIA T4: 8.0\u00d7 as fast as jax, scan, command buffers" in said
+    assert "an epoch of lenet5 takes 8.00 ms on one NVIDIA T4: 8.0\u00d7 as fast as the fastest of 2 forms" in said
+    assert "of PyTorch and JAX there (64.0 ms by jax, scan, command buffers; " in said
     assert f"- {said}" in readme.headline([*records, RECORD | {"gpu": "NVIDIA T4", "date": "2026-01-02"}])
     table = readme.small_table(records)
     rows = [line for line in table.splitlines() if line.startswith("| lenet5")]
     assert rows == [
-        "| lenet5 | mnist | 128 | 8.00 ms | 30.0 ms | 64.0 ms | 8.0\u00d7 |",
-        "| lenet5 | mnist | 2,048 | 8.00 ms | 30.0 ms | 64.0 ms | 8.0\u00d7 |",
+        f"| lenet5 | mnist | {batch} | 8.00 ms | 30.0 ms | 64.0 ms, jax, scan, command buffers "
+        "| 2 forms of PyTorch and JAX | 8.0\u00d7 |"
+        for batch in ("128", "2,048")
     ]
-    assert "Card: NVIDIA T4, fp32, 2026-01-02." in table
+    assert "Card: NVIDIA T4, fp32, 2026-01-02. Absent on that machine: `tensorflow`." in table
+    assert "scaled" not in table, "no time that is shown is marked"
 
 
 def test_a_notebook_says_how_one_kernel_stands_in_each_cell(tmp_path, capsys):
     small_records(tmp_path, batch=2048)
     say_small(small_records(tmp_path))
     said = capsys.readouterr().out.replace("\n", " ")
-    assert "lenet5, batch 128: 8.00 ms in one kernel, 64.0 ms by jax, scan, command buffers: 8.0\u00d7 as fast" in said
+    assert "lenet5, batch 128: 8.00 ms in one kernel, 64.0 ms by jax, scan, command buffers, the fastest of 2" in said
+    assert "forms of PyTorch and JAX: 8.0\u00d7 as fast" in said
     assert "lenet5, batch 2,048: 8.00 ms" in said and "benchmark suite" in said
     say_small([])
     assert "Not measured yet" in capsys.readouterr().out

@@ -102,6 +102,15 @@ class Comparison:
 FRAMEWORKS = {"pytorch": "PyTorch", "jax": "JAX", "keras": "Keras", "tensorflow": "TensorFlow"}
 
 
+def framework_forms(records):
+    """How many forms of which frameworks records of one cell hold, in words: "9 forms of PyTorch, JAX and Keras"."""
+    forms = {(record["system"], record["form"]) for record in records if record["system"] in FRAMEWORKS}
+    here = {system for system, _ in forms}
+    *others, last = (name for system, name in FRAMEWORKS.items() if system in here)
+    names = f"{', '.join(others)} and {last}" if others else last
+    return f"{len(forms)} form{'s' * (len(forms) > 1)} of {names}"
+
+
 def fastest_framework(records):
     """The record of the fastest framework's form among compared_epoch_time records, or None without one."""
     return min((r for r in records if r["system"] in FRAMEWORKS), key=lambda record: record["median"], default=None)

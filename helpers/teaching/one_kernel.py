@@ -7,20 +7,24 @@ from helpers.drawing.system_lines import system_name, time_of
 from helpers.number_text import show_ratio, show_spread
 from helpers.report import NOT_MEASURED, say, sentence
 from helpers.results import compare, find_records, ratio_spread
-from helpers.teaching.comparison import fastest_framework
+from helpers.teaching.comparison import fastest_framework, framework_forms
 
 EXPERIMENT, FUSED = "small_epoch_time", "fused"
 SENTENCE = (
     "With all steps in one kernel, engine `fused`, an epoch of {network} takes {own} on one {gpu}: {ratio} as fast as "
-    "{rival} there ({other}; {spread})."
+    "the fastest of {forms} there ({other} by {rival}; {spread})."
 )
-LINE = "{network}, batch {batch_size:,}: {own} in one kernel, {other} by {rival}: {ratio} as fast ({spread}; {origin})."
+LINE = (
+    "{network}, batch {batch_size:,}: {own} in one kernel, {other} by {rival}, the fastest of {forms}: {ratio} as fast "
+    "({spread}; {origin})."
+)
 
 
 def small_sentence(records=None, network="lenet5", batch_size=128):
     """How an epoch in one kernel stands to the fastest form of a framework beside it; "" where it is not measured."""
-    pair = small_pair(find_records(records, experiment=EXPERIMENT, network=network, batch_size=batch_size))
-    return sentence(SENTENCE, pair, **_values(pair)) if pair else ""
+    found = find_records(records, experiment=EXPERIMENT, network=network, batch_size=batch_size)
+    pair = small_pair(found)
+    return sentence(SENTENCE, pair, **_values(pair, found)) if pair else ""
 
 
 def small_pair(records):
@@ -28,10 +32,11 @@ def small_pair(records):
     return compare(fastest_framework(records), next((r for r in records if r["system"] == FUSED), None))
 
 
-def _values(pair):
+def _values(pair, cell):
     rival = pair["baseline"]
     values = {"own": time_of(pair), "other": time_of(rival), "rival": system_name(rival)}
-    return values | {"ratio": show_ratio(pair["ratio"]), "spread": show_spread(*ratio_spread(pair))}
+    values |= {"ratio": show_ratio(pair["ratio"]), "spread": show_spread(*ratio_spread(pair))}
+    return values | {"forms": framework_forms(cell)}
 
 
 def say_small(records=None):
@@ -39,7 +44,8 @@ def say_small(records=None):
     found = find_records(records, experiment=EXPERIMENT)
     cells = sorted({(record["network"], record["batch_size"]) for record in found})
     for network, batch_size in cells:
-        pair = small_pair([r for r in found if (r["network"], r["batch_size"]) == (network, batch_size)])
-        say(LINE, pair, **_values(pair))
+        cell = [r for r in found if (r["network"], r["batch_size"]) == (network, batch_size)]
+        if pair := small_pair(cell):
+            say(LINE, pair, **_values(pair, cell))
     if not cells:
         say(NOT_MEASURED)

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from helpers.benchmark import MeasurementError
-from helpers.suites import sanitizer
+from helpers.check import CheckError
+from helpers.suites import fused_sanitizer, sanitizer
 
 CLEAN = {
     "memcheck": "========= ERROR SUMMARY: 0 errors",
@@ -39,7 +40,7 @@ def tool(tmp_path, monkeypatch):
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
         monkeypatch.setattr(sanitizer, "OUTPUT", tmp_path / "output")
-        monkeypatch.setattr(sanitizer, "_rehearse", lambda quick: None)
+        monkeypatch.setattr(sanitizer, "_rehearse", lambda *_: None)
         return tmp_path / "output"
 
     return install
@@ -61,6 +62,13 @@ def test_a_clean_run_is_a_record(tool, name, capsys):
     assert arguments.startswith(f"--tool {name} --") and arguments.endswith("-m helpers.suites.sanitizer\n")
     shown = capsys.readouterr().out
     assert "    tiny: trained\n" in shown and "COMPUTE-SANITIZER" not in shown
+
+
+def test_another_exercise_names_its_program_and_its_records(tool):
+    output = tool('echo "$@" > "$(dirname "$0")/arguments"', prints(f"exercised 5 kernels\n{CLEAN['racecheck']}"))
+    record = sanitizer.measure("racecheck", watched=fused_sanitizer.ONE_KERNEL)
+    assert (record["experiment"], record["system"], record["kernels"]) == ("small_sanitizer", "fused", 5)
+    assert (output.parent / "bin" / "arguments").read_text().endswith("-m helpers.suites.fused_sanitizer\n")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +129,7 @@ def test_a_missing_tool_is_named(monkeypatch):
 
 def test_a_wrong_kernel_stops_the_suite_before_any_tool(tool, monkeypatch):
     def wrong(quick):
-        raise sanitizer.CheckError("y of conv_forward")
+        raise CheckError("y of conv_forward")
 
     rehearse = sanitizer._rehearse
     tool("exit 1")

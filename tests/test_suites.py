@@ -158,8 +158,8 @@ def test_no_byte_crosses_within_an_epoch(torch):
     if not torch.cuda.is_available():
         pytest.skip("PyTorch sees no card")
     counts = {}
-    for form in transfers.FORMS:
-        for record in transfers.measure(form, epoch.TINY, batch_size=8):
+    for form, system in transfers.FORMS.items():
+        for record in transfers.measure(system, epoch.TINY, batch_size=8):
             counts[form, record["when"], record["direction"]] = record["median"]
     assert counts["epoch graph", "within", "HtoD"] == counts["epoch graph", "within", "DtoH"] == 0
     assert counts["epoch graph", "after", "DtoH"] >= 1
@@ -229,9 +229,10 @@ def test_suite_fused_has_a_cell_for_each_network_and_batch_on_a_card(monkeypatch
     assert fused.cells(quick=False) == {}
     monkeypatch.setattr(fused, "gpu_available", lambda: True)
     assert list(fused.cells(quick=False)) == [
-        *("lenet5-b128", "small_cnn-b128", "lenet5-b32", "lenet5-b512", "lenet5-b2048", "goal")
+        *("lenet5-b128", "small_cnn-b128", "lenet5-b32", "lenet5-b512", "lenet5-b2048"),
+        *("goal", "start", "transfers", "sanitizer"),
     ]
-    assert list(fused.cells(quick=True)) == ["lenet5-b128"]
+    assert list(fused.cells(quick=True)) == ["lenet5-b128", "start", "transfers", "sanitizer"]
     assert [system.engine for system in fused.systems(32)] == [
         *("fused", "layerwise", "pytorch", "pytorch", "jax", "jax", "keras", "tensorflow"),
     ]

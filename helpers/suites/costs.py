@@ -58,10 +58,11 @@ def costs(system, learnt, held, epochs):
             return records
         return [*records, _peak(system, learnt, taken, least), _peak(system, held, _taken(system, held), least)]
     except Absent as reason:
-        return [absence(_base(system, workload), system, str(reason)) for workload in (learnt, held)]
+        return [absence(base_of(system, workload), system, str(reason)) for workload in (learnt, held)]
 
 
-def _base(system, workload):
+def base_of(system, workload):
+    """What every record of a system on a workload (arguments of `make_workload`) says of both; batch BATCH, fp32."""
     work = make_workload(**workload)
     named = {**system.named, "data": system.data, "network": work.network.name}
     return {**named, "dataset": work.label, "batch_size": BATCH, "precision": "fp32"}
@@ -91,8 +92,8 @@ def learning(system, workload, epochs):
     """
     settings = chosen(find_records(experiment="validation_accuracy", network="lenet5", dataset="mnist"))
     workload = {**workload, **settings, "epochs": epochs}
-    base, seconds, accuracies = _base(system, workload), [], []
-    with _high_water() as water, _started(system, workload) as start:
+    base, seconds, accuracies = base_of(system, workload), [], []
+    with _high_water() as water, started(system, workload) as start:
         worker, taken = start.worker, water and water.close()
         worker.call("evaluate")
         worker.call("restart")
@@ -119,14 +120,31 @@ class Start(NamedTuple):
 
 
 @contextmanager
-def _started(system, workload):
-    """A Start without compiled code of former processes."""
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        with Worker(environment={**system.environment, **dict.fromkeys(CACHES, folder)}) as worker:
+def started(system, workload, folder=None):
+    """A process that lives as long as the context.
+
+    Parameters
+    ----------
+    system : System
+    workload : dict
+        Arguments of `make_workload`.
+    folder : path, optional
+        Of compiled code, which the process reads and fills; by default an empty one that goes with it.
+
+    Yields
+    ------
+    Start
+
+    Raises
+    ------
+    Absent
+    """
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as kept:
+        begun = time.perf_counter()
+        with Worker(environment={**system.environment, **dict.fromkeys(CACHES, str(kept))}) as worker:
             made = enter(worker, system, workload, BATCH)
             first = worker.call("train", epoch=0)["seconds"]
-            yield Start(worker, time.perf_counter() - started, made["compile_seconds"], first)
+            yield Start(worker, time.perf_counter() - begun, made["compile_seconds"], first)
 
 
 def disturbance(system, workload, runs):
@@ -136,7 +154,7 @@ def disturbance(system, workload, runs):
     """
 
     def timed(water):
-        with water(), _started(system, workload) as start:
+        with water(), started(system, workload) as start:
             return start.seconds
 
     waters = {"cold_start_alone": nullcontext, "cold_start_sampled": _high_water}
@@ -145,7 +163,7 @@ def disturbance(system, workload, runs):
     except Absent:
         return []
     seconds = interleave({name: lambda water=water: timed(water) for name, water in waters.items()}, runs)
-    base = _base(system, workload)
+    base = base_of(system, workload)
     return [{"experiment": name, **base, **summarise(seconds[name]).record("s")} for name in waters]
 
 
@@ -235,7 +253,7 @@ def _peak(system, workload, taken, least):
     A tiny network takes `least`: context, libraries, the allocator's first blocks and what a library tries its
     algorithms with. It is not taken off: a library that gives this room back uses it again for the next purpose.
     """
-    base = _base(system, workload)
+    base = base_of(system, workload)
     data = 0 if system.data == "host-fed" else make_workload(**workload).dataset.train_images.nbytes
     parts = {"data_set": data / MEGABYTE, "tiny_network": least / MEGABYTE}
     print(f"  {base['network']}: {taken / MEGABYTE:.0f} MB of the card", flush=True)

@@ -7,12 +7,15 @@ from helpers.device import gpu_available
 from helpers.suites import asking
 from helpers.suites.epoch import PROOF_RATES
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
+from helpers.suites.fused_sanitizer import watch
+from helpers.suites.fused_start import CACHED, FIRST, starts
 from helpers.suites.goal import goal
 from helpers.suites.race import SHARED_CACHES, measure
 from helpers.suites.rivals import System
+from helpers.suites.transfers import measure as count_transfers
 from helpers.workers import Workers
 
-EXPERIMENT = "small_epoch_time"
+EXPERIMENT, TRANSFERS = "small_epoch_time", "small_transfers"
 FULL_BATCH = 128  # every form runs at this one; each framework's best ones at the others
 FUSED = System("fused", "one kernel for all steps", gpu=True)
 BEST = (
@@ -34,7 +37,7 @@ CELLS = (
 
 
 def cells(quick):
-    """A cell for each network and batch, and the trainings to a goal; none without a GPU."""
+    """A cell for each network and batch, and for what one kernel brings and costs beside that; none without a GPU."""
     if not gpu_available():
         return {}
     workers = Workers(SHARED_CACHES)  # alive until the last cell is measured
@@ -44,7 +47,19 @@ def cells(quick):
         )
         for network, data, batch, steps in (CELLS[:1] if quick else CELLS)
     }
-    return epochs if quick else epochs | {"goal": lambda _: goal()}
+    return epochs | _costs(quick) if quick else epochs | {"goal": lambda _: goal()} | _costs(quick)
+
+
+def _costs(quick):
+    """Cells that measure the engine alone, on lenet5 and MNIST or on small plans."""
+    workload = {"network": "lenet5", "dataset": "mnist", "rate": PROOF_RATES["lenet5"]}
+    workload |= {"train": 2048, "test": 256} if quick else {}
+    runs = {FIRST: 1, CACHED: 1} if quick else None
+    return {
+        "start": lambda _: starts(FUSED, workload, runs),
+        "transfers": lambda _: count_transfers(FUSED, workload, FULL_BATCH, TRANSFERS),
+        "sanitizer": lambda _: watch(quick),
+    }
 
 
 def systems(batch_size):

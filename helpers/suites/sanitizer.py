@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
+from importlib import import_module
 
 from helpers.benchmark import MeasurementError
-from helpers.check import CheckError
 from helpers.checking.production import ProductionChecks, operations
 from helpers.device import gpu_available
 from helpers.engines import make_engine
@@ -35,13 +36,30 @@ FINDING = re.compile(r"(?m)^=+ (?!COMPUTE-SANITIZER)(\S.*)$")
 NETWORKS = (("tiny", "synthetic", 8), ("lenet5", "mnist", 128), ("vgg_small", "CIFAR-10 shapes", 32))
 
 
+@dataclass(frozen=True)
+class Exercise:
+    """What the tools watch: a program, and what its records say.
+
+    `module` is started by name; its function exercise(quick) raises an AssertionError where a kernel is wrong and
+    returns how many ran, which the program prints in the end.
+    """
+
+    module: str
+    experiment: str
+    system: str
+    network: str
+
+
+LAYERS = Exercise("helpers.suites.sanitizer", "sanitizer", "layerwise", "all")
+
+
 def cells(quick):
     """One cell a tool; none without a GPU."""
     return {tool: lambda _, tool=tool: [measure(tool, quick)] for tool in TOOLS} if gpu_available() else {}
 
 
-def measure(tool, quick=False):
-    """sanitizer record: `median` is the number of errors that `tool` reports, 0; `kernels` is what it watched.
+def measure(tool, quick=False, watched=LAYERS):
+    """A record of an Exercise: `median` is the number of errors that `tool` reports, 0; `kernels` is what it watched.
 
     Raises
     ------
@@ -52,24 +70,25 @@ def measure(tool, quick=False):
     program = shutil.which("compute-sanitizer")
     if program is None:
         raise MeasurementError("compute-sanitizer was not found; it is part of the CUDA toolkit, put it on PATH")
-    _rehearse(quick)
-    log = OUTPUT / f"sanitizer-{tool}.log"
+    _rehearse(watched.module, quick)
+    log = OUTPUT / f"{watched.experiment}-{tool}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    exercised = [sys.executable, "-m", "helpers.suites.sanitizer", *(["quick"] if quick else [])]
+    exercised = [sys.executable, "-m", watched.module, *(["quick"] if quick else [])]
     status = _watch([program, "--tool", tool, *OPTIONS, *exercised], log)
     kernels = _kernels_without_error(tool, status, log)
     log.unlink()
     print(f"  {tool}: no error over {kernels} kernels", flush=True)
-    record = {"experiment": "sanitizer", "system": "layerwise", "form": tool, "network": "all", "precision": "fp32"}
-    return {**record, "unit": "errors", "median": 0, "min": 0, "max": 0, "runs": 1, "kernels": kernels}
+    named = {"experiment": watched.experiment, "system": watched.system, "network": watched.network}
+    record = {**named, "form": tool, "precision": "fp32", "unit": "errors", "kernels": kernels}
+    return {**record, "median": 0, "min": 0, "max": 0, "runs": 1}
 
 
 @functools.cache
-def _rehearse(quick):
+def _rehearse(module, quick):
     """The exercise without a tool: proves it right, and fills the cache, so that no tool need watch the compiler."""
     try:
-        exercise(quick)
-    except CheckError as error:
+        import_module(module).exercise(quick)
+    except AssertionError as error:
         raise MeasurementError(f"a kernel is wrong before any tool watches it: {error}") from error
 
 

@@ -7,9 +7,11 @@ is counted as well: it shows that the counter sees copies. Must not learn how an
 from helpers.activity import activity, kernels_of
 from helpers.device import gpu_available
 from helpers.engines import make_engine
+from helpers.suites.epoch import SYSTEMS
 from helpers.suites.workloads import make_workload
 
-FORMS = {"epoch graph": "graph", "copy per batch": "copy per batch"}
+# by form, the systems of this suite
+FORMS = {form: next(s for s in SYSTEMS if s.form == form) for form in ("epoch graph", "copy per batch")}
 DIRECTIONS = ("HtoD", "DtoH")
 
 
@@ -18,24 +20,35 @@ def cells(quick):
     if not gpu_available():
         return {}
     sizes = {"train": 2048, "test": 256} if quick else {}
-    return {form: lambda _, form=form: measure(form, {"network": "lenet5", "dataset": "mnist", **sizes})
-            for form in FORMS}  # fmt: skip
+    return {form: lambda _, system=system: measure(system, {"network": "lenet5", "dataset": "mnist", **sizes})
+            for form, system in FORMS.items()}  # fmt: skip
 
 
-def measure(form, workload, batch_size=128):
-    """transfers records of one trained epoch: copies before, within and after it, in both directions.
+def measure(system, workload, batch_size=128, experiment="transfers"):
+    """Records of one trained epoch: copies before, within and after it, in both directions.
+
+    Parameters
+    ----------
+    system : System
+        One of the project's own, on the card.
+    workload : dict
+        Arguments of `make_workload`.
+    batch_size : int
+    experiment : str
+        What the records are called.
 
     Returns
     -------
     list of dict
+        `median` is the number of copies, `bytes` what they move, `kernels` how many the epoch is.
     """
     work = make_workload(**workload)
-    engine = make_engine("layerwise", work.network, work.optimizer, batch_size, mode=FORMS[form])
+    engine = make_engine(system.engine, work.network, work.optimizer, batch_size, **system.options)
     engine.load(work.dataset)
     engine.train(0)  # compiles, captures
     activity(lambda: engine.train(1))  # the profiler's own start is not part of the epoch
     events = activity(lambda: engine.train(2))
-    base = {"experiment": "transfers", "system": "layerwise", "form": form, "network": work.network.name}
+    base = {"experiment": experiment, **system.named, "network": work.network.name}
     base |= {"dataset": work.label, "batch_size": batch_size, "precision": "fp32", "unit": "copies"}
     kernels = len(kernels_of(events))
     records = []

@@ -234,7 +234,7 @@ def _count_live():
         return []
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            found = [r for form in FORMS for r in measure_transfers(form, {"network": "lenet5", "dataset": "mnist"})]
+            found = [r for s in FORMS.values() for r in measure_transfers(s, {"network": "lenet5", "dataset": "mnist"})]
     except MeasurementError:
         return []
     return [{"gpu": device.device_properties().name, **record} for record in found]

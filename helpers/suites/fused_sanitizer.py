@@ -1,0 +1,115 @@
+"""compute-sanitizer on the kernel that trains whole epochs: small plans of each way to keep and to copy parameters.
+
+The exercise (`python -m helpers.suites.fused_sanitizer`) trains a few steps by each plan, all in one launch. Must not
+learn what a stage computes.
+"""
+
+import sys
+
+from helpers import device
+from helpers.agreement import agreement_bound, check_agreement
+from helpers.compiler import load
+from helpers.data import synthetic
+from helpers.device import SIMULATOR
+from helpers.engines import make_engine
+from helpers.engines.fused import INTERPRETED
+from helpers.kernels.fused.epoch import epoch_kernel
+from helpers.kernels.fused.places import Card
+from helpers.kernels.fused.plan import card_of, plan_epoch
+from helpers.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from helpers.network import Network
+from helpers.optimizers import SGD
+from helpers.suites.sanitizer import TOOLS, Exercise, measure
+
+EXPERIMENT = "small_sanitizer"
+ONE_KERNEL = Exercise("helpers.suites.fused_sanitizer", EXPERIMENT, "fused", "small plans")
+BLOCKS, BATCH, STEPS, THREADS, CLASSES = 16, 32, 3, 128, 3  # a block has two images of a batch
+PATIENCE = 1 << 30  # looks for a late block: under a tool all of them are late, and its time limit ends what hangs
+OPTIMIZER = SGD(0.02, momentum=0.9)
+
+
+def _network(name, image, convolutions, *units):
+    """Dense layers of so many units and of the classes behind convolutions."""
+    dense = [layer for count in units for layer in (Dense(count), ReLU())]
+    return Network((image, image, 1), [*convolutions, Flatten(), *dense, Dense(CLASSES)], name=name)
+
+
+def _pooled(filters, side):
+    return Conv2D(filters, side, padding="same"), ReLU(), MaxPool2D(2)
+
+
+# by where dense weights lie: the network, and a block's memory in bytes; by the last one, two groups share a layer
+PLANS = {
+    "resident": (_network("two convolutions", 10, (*_pooled(4, 3), *_pooled(6, 2)), 7), 48 * 1024),
+    "streamed": (_network("dense layers", 8, _pooled(4, 3), 18, 11), 7_000),
+    "shared": (_network("a large dense layer", 16, _pooled(4, 3), 256), 65_000),
+}
+# compute capabilities, by how parameters are copied
+COPIES = {"bulk": (9, 0), "asynchronous": (8, 0), "plain": (7, 5)}
+
+
+def plans(card, quick=False):
+    """The plans to watch on a card.
+
+    Parameters
+    ----------
+    card : Card
+    quick : bool
+        The first one only.
+
+    Returns
+    -------
+    dict of (where, copies) to Plan
+        Each way to keep dense weights by the card's own copies, where its memory suffices; the resident ones by those
+        of older cards as well.
+    """
+    known = {copies: capability for copies, capability in COPIES.items() if capability <= card.capability}
+    fitting = [(where, card.copies) for where, (_, memory) in PLANS.items() if memory <= card.shared_bytes]
+    fitting += [("resident", copies) for copies in known if copies != card.copies]
+    found = {}
+    for where, copies in fitting[: 1 if quick else None]:
+        network, memory = PLANS[where]
+        found[where, copies] = plan_epoch(network, BATCH, Card(BLOCKS, memory, known[copies]), THREADS)
+    return found
+
+
+def exercise(quick=False):
+    """Train by every plan and hold the losses against float64.
+
+    Returns
+    -------
+    int
+        Kernels run.
+
+    Raises
+    ------
+    AssertionError
+        Where a loss leaves its bound.
+    """
+    card = INTERPRETED if SIMULATOR else card_of(device.device_properties(), device.capability())
+    wanted = plans(card, quick)
+    if not SIMULATOR:
+        load([epoch_kernel(plan, OPTIMIZER)[0] for plan in wanted.values()])  # at once: each takes many seconds
+    for kernels, ((where, copies), plan) in enumerate(wanted.items(), 1):
+        data = synthetic(plan.network.input_shape, train=STEPS * BATCH + 3, classes=CLASSES)
+        engine = make_engine("fused", plan.network, OPTIMIZER, BATCH, plan=plan, patience=PATIENCE)
+        engine.load(data)
+        bound = agreement_bound(plan.network, OPTIMIZER, data, BATCH, 0, STEPS)
+        check_agreement(engine.train(0)[0], *bound, f"fused, {where} weights, {copies} copies")
+        print(f"{where} weights, {copies} copies: right, {kernels} kernels so far", flush=True)
+    return len(wanted)
+
+
+def watch(quick=False):
+    """small_sanitizer records, one a tool.
+
+    Raises
+    ------
+    MeasurementError
+        As `sanitizer.measure`.
+    """
+    return [measure(tool, quick, ONE_KERNEL) for tool in TOOLS]
+
+
+if __name__ == "__main__":
+    print("exercised", exercise("quick" in sys.argv), "kernels", flush=True)

@@ -43,9 +43,13 @@ class FusedEngine(Engine):
         Count the cycles of each phase; `cycles()` tells them.
     patience : int
         How often a thread looks for a block that does not come before it gives up.
+    plan : Plan, optional
+        Instead of the planner's own, for this network and batch; `card` and `threads` are the plan's then.
 
     Raises
     ------
+    ValueError
+        For a plan of another network or batch.
     DoesNotFit
         Where the network does not fit the card's shared memory; the message names the layer and the bytes.
     DeviceError
@@ -57,15 +61,20 @@ class FusedEngine(Engine):
 
     def __init__(
         self, network, optimizer, batch_size=128, precision="fp32", seed=0, card=None, threads=None, profiled=False,
-        patience=PATIENT,
+        patience=PATIENT, plan=None,
     ):  # fmt: skip
         super().__init__(network, optimizer, batch_size, precision, seed)
         self._patience, self._evaluator = patience, None
+        if plan and (plan.network, plan.batch) != (network, self.batch_size):
+            raise ValueError(
+                f"the plan is of {plan.network.name} and batch {plan.batch}; expected one of {network.name} and batch "
+                f"{self.batch_size}"
+            )
         if SIMULATOR:
             card, threads = card or INTERPRETED, threads or INTERPRETED_THREADS
         elif card is None:
             card = card_of(device.device_properties(), device.capability())
-        self.plan = plan_epoch(network, self.batch_size, card, threads or THREADS)
+        self.plan = plan or plan_epoch(network, self.batch_size, card, threads or THREADS)
         started = time.perf_counter()
         self._prepare(profiled)
         self.compile_seconds = time.perf_counter() - started

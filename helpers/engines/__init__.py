@@ -5,6 +5,7 @@ from importlib import import_module
 # name: (module, class)
 ENGINES = {
     "fused": ("helpers.engines.fused", "FusedEngine"),
+    "fused_rung": ("helpers.engines.fused_rung", "FusedRungEngine"),
     "layerwise": ("helpers.engines.layerwise", "LayerwiseEngine"),
     "vectorized": ("helpers.engines.vectorized", "VectorizedEngine"),
     "loops": ("helpers.engines.loops", "LoopsEngine"),

@@ -5,7 +5,6 @@ from importlib import import_module
 # name: (module, class)
 ENGINES = {
     "fused": ("helpers.engines.fused", "FusedEngine"),
-    "fused_rung": ("helpers.engines.fused_rung", "FusedRungEngine"),
     "layerwise": ("helpers.engines.layerwise", "LayerwiseEngine"),
     "vectorized": ("helpers.engines.vectorized", "VectorizedEngine"),
     "loops": ("helpers.engines.loops", "LoopsEngine"),
@@ -15,6 +14,7 @@ ENGINES = {
     "keras": ("helpers.engines.keras", "KerasEngine"),
     "keras_compiled": ("helpers.engines.keras_compiled", "CompiledKerasEngine"),
     "tensorflow": ("helpers.engines.tensorflow", "TensorFlowEngine"),
+    "fused_rung": ("helpers.engines.fused_rung", "FusedRungEngine"),
 }
 
 # those that train by every optimizer; the others by plain SGD

@@ -29,13 +29,15 @@ VECTORIZED_CODE = (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engine
                    "windows.py")  # fmt: skip
 FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")
 KERAS_CODE = ("engines/keras.py", "engines/keras_parts.py")
+FUSED_CODE = (*SHARED_CODE, "engines/fused.py", "optimizers.py", "unroll.py", "kernels/fused/*.py",
+              *(f"kernels/{name}.py" for name in ("base", "intrinsics", "order", "state")))  # fmt: skip
 MEASURED_CODE = {
     "loops": (*SHARED_CODE, "engines/host.py", "engines/loops.py", "loops_kernels.py"),
     "vectorized": VECTORIZED_CODE,
     "vectorized_optimizers": (*VECTORIZED_CODE, "engines/vectorized_optimizers.py", "optimizers.py"),
     "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),
-    "fused": (*SHARED_CODE, "engines/fused.py", "optimizers.py", "unroll.py", "kernels/fused/*.py",
-              *(f"kernels/{name}.py" for name in ("base", "intrinsics", "order", "state"))),
+    "fused": FUSED_CODE,
+    "fused_rung": (*FUSED_CODE, "engines/fused_rung.py"),
     "kernel": KERNEL_CODE,
     "pytorch": (*FRAMEWORK_CODE, "engines/pytorch.py", "engines/pytorch_layers.py"),
     "jax": (*FRAMEWORK_CODE, "engines/jax.py"),

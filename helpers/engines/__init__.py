@@ -16,6 +16,7 @@ ENGINES = {
     "keras": ("helpers.engines.keras", "KerasEngine"),
     "keras_compiled": ("helpers.engines.keras_compiled", "CompiledKerasEngine"),
     "tensorflow": ("helpers.engines.tensorflow", "TensorFlowEngine"),
+    "fused_rung": ("helpers.engines.fused_rung", "FusedRungEngine"),
 }
 
 # those that train by every optimizer; the others by plain SGD

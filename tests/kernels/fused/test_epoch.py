@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.architectures import lenet5
+from helpers.engines.fused_rung import RUNGS
 from helpers.initialization import initial_parameters
 from helpers.kernels.fused.barrier import LATE
 from helpers.kernels.fused.epoch import epoch_kernel
@@ -45,9 +46,13 @@ def run_phases(plan, optimizer, values, record=False):
 
 
 def check_phases(network, threads, batch=4, card=CARD, optimizer=OPTIMIZER):
+    """Trace one step of the planner's plan."""
+    check_plan(plan_epoch(network, batch, card, threads), optimizer)
+
+
+def check_plan(plan, optimizer=OPTIMIZER):
     """Trace one step; `trace` raises for a race, a read of what nobody wrote, and outputs that are not complete."""
-    plan = plan_epoch(network, batch, card, threads)
-    values = arguments(plan, optimizer)
+    batch, values = plan.batch, arguments(plan, optimizer)
     before = values["parameters"].copy()
     update, _ = run_phases(plan, optimizer, values, record=True)
     written = ("factors", "losses", "sample_losses", *(["partials"] if plan.exchange else []))
@@ -91,6 +96,11 @@ def test_groups_that_share_dense_weights_have_no_race(sharing, capability):
         plan = plan_epoch(DENSE, 8, card, 64)
         assert (plan.members, len(plan.shards)) == sharing and plan.rounds == 2
         check_phases(DENSE, 64, batch=8, card=card)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_rungs_below_the_planners_plan_have_no_race(rung):
+    check_plan(RUNGS[rung](POOLED, 4, Card(3, 1 << 16, (9, 0)), threads=(32, 64)))
 
 
 @pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.01, 0.9, True, weight_decay=0.1)], ids=["adam", "sgd"])

@@ -7,6 +7,7 @@ from helpers.device import gpu_available
 from helpers.suites import asking
 from helpers.suites.epoch import PROOF_RATES
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
+from helpers.suites.fused_rungs import rung_cells
 from helpers.suites.fused_sanitizer import watch
 from helpers.suites.fused_start import CACHED, FIRST, starts
 from helpers.suites.goal import goal
@@ -47,7 +48,9 @@ def cells(quick):
         )
         for network, data, batch, steps in (CELLS[:1] if quick else CELLS)
     }
-    return epochs | _costs(quick) if quick else epochs | {"goal": lambda _: goal()} | _costs(quick)
+    if quick:
+        return epochs | _costs(quick)
+    return epochs | {"goal": lambda _: goal()} | _costs(quick) | rung_cells(workers)
 
 
 def _costs(quick):

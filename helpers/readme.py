@@ -20,6 +20,12 @@ from helpers.results import (
     read_results,
 )
 from helpers.teaching.comparison import FRAMEWORKS, fastest_framework, framework_forms
+from helpers.teaching.fused_costs import (
+    goal_sentences,
+    small_sanitizer_sentence,
+    start_sentence,
+    transfers_sentence,
+)
 from helpers.teaching.one_kernel import EXPERIMENT, small_pair, small_sentence
 from helpers.teaching.verdicts import verdict
 
@@ -63,7 +69,8 @@ def headline(records=None):
             end = share_of_blas(records) if system == "vectorized" else "."
             parts.append(f"- {speed_up(fastest, best, words)}{end}")
     parts += [f"- {line}" for line in (*framework_sentences(records), small_sentence(records)) if line]
-    others = (precision_sentence(records), accuracy_sentence(records), sanitizer_sentence(records))
+    others = [precision_sentence(records), accuracy_sentence(records), *goal_sentences(records)[:1]]
+    others += [sanitizer_sentence(records), small_sanitizer_sentence(records)]
     parts += [f"- {line}" for line in others if line]
     return "\n".join([parts[0], "", *parts[1:]])
 
@@ -225,7 +232,8 @@ def small_table(records=None):
     dates = " and ".join(sorted({record["date"] for record in found}))
     held = sentence("Card: {gpu}, fp32, {dates}.", found[0], dates=dates)
     held = " ".join(filter(None, [held, marks_of(shown), *_missing_frameworks(records, found), setting(found[0])]))
-    return "\n".join([*rows, "", held])
+    beside = [f"- {line}" for line in (start_sentence(records), transfers_sentence(records)) if line]
+    return "\n".join([*rows, "", held, *([""] * bool(beside)), *beside])
 
 
 def fill(text, marker, body):

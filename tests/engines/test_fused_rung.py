@@ -81,5 +81,5 @@ def test_what_fits_no_plan_is_refused_on_every_rung(rung):
 def test_an_unknown_rung_and_a_plan_of_another_batch_are_refused():
     with pytest.raises(ValueError, match="rung is 'top'; expected 'one launch'"):
         make_engine("fused_rung", POOLED, OPTIMIZER, BATCH, rung="top")
-    with pytest.raises(ValueError, match="the plan is of pooled and batch 6; expected one of pooled and batch 5"):
+    with pytest.raises(ValueError, match="the plan is of pooled at batch 6; expected pooled at batch 5"):
         make_engine("fused", POOLED, OPTIMIZER, BATCH, plan=plan_epoch(POOLED, 6, CARD))

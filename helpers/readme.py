@@ -8,7 +8,7 @@ import re
 from helpers.atomic import write_atomically
 from helpers.drawing.system_lines import is_smaller, marks_of, seconds, system_name, time_of
 from helpers.number_text import show_ratio, show_spread, show_time
-from helpers.report import NOT_MEASURED, accuracy_sentence, added, sentence, setting
+from helpers.report import NOT_MEASURED, accuracy_sentence, added, sanitizer_sentence, sentence, setting
 from helpers.results import (
     CIFAR_IMAGES,
     ROOT,
@@ -46,6 +46,10 @@ FEWER_BITS = (
     "With fewer bits on tensor cores, which ours does not use yet, the fastest framework takes {times} on {network}, "
     "ours {own} in {precision}. TF32 is the default of PyTorch's convolutions and of JAX; {precision} here forbids it."
 )
+SANITIZER = (
+    "compute-sanitizer ({tools}) finds {errors:.0f} errors in {kernels} kernels: those of whole training steps and of "
+    "every shape class."
+)
 
 
 def headline(records=None):
@@ -70,7 +74,7 @@ def headline(records=None):
             parts.append(f"- {speed_up(fastest, best, words)}{end}")
     parts += [f"- {line}" for line in (*framework_sentences(records), small_sentence(records)) if line]
     others = [precision_sentence(records), accuracy_sentence(records), *goal_sentences(records)[:1]]
-    others += [sanitizer_sentence(records), small_sanitizer_sentence(records)]
+    others += [sanitizer_sentence(SANITIZER, "sanitizer", records), small_sanitizer_sentence(records)]
     parts += [f"- {line}" for line in others if line]
     return "\n".join([parts[0], "", *parts[1:]])
 
@@ -118,16 +122,6 @@ def precision_sentence(records=None):
         return ""
     times = (sentence("{time} in {precision}", best, time=time_of(best)) for best in fastest)
     return sentence(FEWER_BITS, ours, times=" and ".join(times), own=time_of(ours))
-
-
-def sanitizer_sentence(records=None):
-    """What compute-sanitizer's tools found in the kernels, as one sentence; "" where they have not run."""
-    found = find_records(records, experiment="sanitizer")
-    if not found:
-        return ""
-    errors, tools = sum(record["median"] for record in found), ", ".join(sorted(record["form"] for record in found))
-    return sentence("compute-sanitizer ({tools}) finds {errors:.0f} errors in {kernels} kernels: those of whole "
-                    "training steps and of every shape class.", found[0], errors=errors, tools=tools)  # fmt: skip
 
 
 def epoch_table(records=None):

@@ -106,6 +106,15 @@ def accuracy_sentence(records=None):
                     mean, percent=100 * mean["median"], goal=goal, **spread)  # fmt: skip
 
 
+def sanitizer_sentence(template, experiment, records=None):
+    """`template` filled with what compute-sanitizer's tools found in one experiment; "" where they have not run."""
+    found = find_records(records, experiment=experiment)
+    if not found:
+        return ""
+    errors, tools = sum(record["median"] for record in found), ", ".join(sorted(record["form"] for record in found))
+    return sentence(template, found[0], errors=errors, tools=tools)
+
+
 def say_accuracy(records=None):
     """Print `accuracy_sentence(...)`."""
     _show(accuracy_sentence(records) or NOT_MEASURED)

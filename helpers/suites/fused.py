@@ -7,7 +7,7 @@ from helpers.device import gpu_available
 from helpers.suites import asking
 from helpers.suites.epoch import PROOF_RATES
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
-from helpers.suites.fused_rungs import rung_cells
+from helpers.suites.fused_rungs import WORKLOAD, rung_cells
 from helpers.suites.fused_sanitizer import watch
 from helpers.suites.fused_start import CACHED, FIRST, starts
 from helpers.suites.goal import goal
@@ -55,8 +55,7 @@ def cells(quick):
 
 def _costs(quick):
     """Cells that measure the engine alone, on lenet5 and MNIST or on small plans."""
-    workload = {"network": "lenet5", "dataset": "mnist", "rate": PROOF_RATES["lenet5"]}
-    workload |= {"train": 2048, "test": 256} if quick else {}
+    workload = WORKLOAD | ({"train": 2048, "test": 256} if quick else {})
     runs = {FIRST: 1, CACHED: 1} if quick else None
     return {
         "start": lambda _: starts(FUSED, workload, runs),

@@ -4,7 +4,7 @@ Every sentence follows from the records. Must not learn how anything is measured
 """
 
 from helpers.number_text import show_bytes, show_share, show_time
-from helpers.report import NOT_MEASURED, say, sentence
+from helpers.report import NOT_MEASURED, sanitizer_sentence, say, sentence
 from helpers.results import find_record, find_records
 
 GOAL = (
@@ -48,8 +48,8 @@ def _reached(summary):
 def say_goal(records=None):
     """Say `goal_sentences`, and how the choice was made."""
     said, choices = goal_sentences(records), find_records(records, experiment="goal_choice")
-    for text in said or [NOT_MEASURED]:
-        say("{text}", text=text)
+    for text in said or [""]:
+        _say(text)
     if said and choices:
         say(CHOICE, choices[0], tried=len(choices))
 
@@ -66,7 +66,7 @@ def start_sentence(records=None):
 
 def say_start(records=None):
     """Say `start_sentence`."""
-    say("{text}", text=start_sentence(records) or NOT_MEASURED)
+    _say(start_sentence(records))
 
 
 def transfers_sentence(records=None):
@@ -92,18 +92,18 @@ def _copies(records):
 
 def say_small_transfers(records=None):
     """Say `transfers_sentence`."""
-    say("{text}", text=transfers_sentence(records) or NOT_MEASURED)
+    _say(transfers_sentence(records))
 
 
 def small_sanitizer_sentence(records=None):
     """What compute-sanitizer's tools found in the kernel of small plans; "" where they have not run."""
-    found = find_records(records, experiment="small_sanitizer")
-    if not found:
-        return ""
-    errors, tools = sum(record["median"] for record in found), ", ".join(sorted(record["form"] for record in found))
-    return sentence(SANITIZER, found[0], errors=errors, tools=tools)
+    return sanitizer_sentence(SANITIZER, "small_sanitizer", records)
 
 
 def say_small_sanitizer(records=None):
     """Say `small_sanitizer_sentence`."""
-    say("{text}", text=small_sanitizer_sentence(records) or NOT_MEASURED)
+    _say(small_sanitizer_sentence(records))
+
+
+def _say(text):
+    say("{text}", text=text or NOT_MEASURED)

@@ -50,12 +50,16 @@ LADDER = (
 
 def rung_records(records=None):
     """fused_rung records of lenet5 on one card, in the order of the ladder; [] where none was measured."""
-    return sorted(find_records(records, experiment=RUNG, **CELL), key=lambda record: record["position"])
+    return _in_order(RUNG, records)
 
 
 def phase_records(records=None):
     """fused_phase records of lenet5 on one card, in the order of a step; [] where none was measured."""
-    return sorted(find_records(records, experiment=PHASE, **CELL), key=lambda record: record["position"])
+    return _in_order(PHASE, records)
+
+
+def _in_order(experiment, records):
+    return sorted(find_records(records, experiment=experiment, **CELL), key=lambda record: record["position"])
 
 
 def draw_rungs(records):

@@ -51,9 +51,8 @@ def in_turn(functions):
 
     if len(functions) < 2:
         return functions[0] if functions else nothing
-    half = (
-        len(functions) // 2
-    )  # halves call each other less deeply than a chain would: Numba compiles them by recursion
+    # halves call each other less deeply than a chain would: Numba compiles what is called by recursion
+    half = len(functions) // 2
     return _before(in_turn(functions[:half]), in_turn(functions[half:]))
 
 

@@ -56,3 +56,22 @@ def tiny(input_shape=(10, 9, 2), classes=3):
         ],
         name="tiny",
     )
+
+
+def small_plans():
+    """{name: network} so small that a program which watches every access gets to the end of a few steps.
+
+    By the layers that make them differ: convolutions of two sizes, dense layers of a few units, one of many.
+    """
+    return {
+        "two convolutions": _one_channel("two convolutions", 10, ((4, 3), (6, 2)), 7),
+        "dense layers": _one_channel("dense layers", 8, ((4, 3),), 18, 11),
+        "a large dense layer": _one_channel("a large dense layer", 16, ((4, 3),), 256),
+    }
+
+
+def _one_channel(name, side, convolutions, *units, classes=3):
+    """Pooled convolutions of (filters, side of the window), then dense layers of `units` and of the classes."""
+    layers = [x for f, window in convolutions for x in (Conv2D(f, window, padding="same"), ReLU(), MaxPool2D(2))]
+    dense = [layer for count in units for layer in (Dense(count), ReLU())]
+    return Network((side, side, 1), [*layers, Flatten(), *dense, Dense(classes)], name=name)

@@ -1,6 +1,6 @@
-"""Digests of code: what a function's behaviour depends on, and whether a measurement's code is today's.
+"""Digests of functions: what a function's behaviour depends on, whatever its source looks like.
 
-Knows Python functions and modules only.
+Knows Python functions and syntax trees only.
 """
 
 import ast
@@ -43,24 +43,23 @@ def canonical_source(text):
     The same for every version of Python that reads the source alike: what a version adds to each node stays empty,
     and empty fields are left out.
     """
-    tree = ast.parse(textwrap.dedent(text))
+    return tree_text(parse_bare(textwrap.dedent(text)))
+
+
+def parse_bare(text):
+    """The syntax tree of Python source without docstrings."""
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return _text(tree)
+    return tree
 
 
-def _text(node):
+def tree_text(node):
     """A syntax tree as text: class names and the fields that hold something."""
     if isinstance(node, list):
-        return f"[{', '.join(map(_text, node))}]"
+        return f"[{', '.join(map(tree_text, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = (f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
+    fields = (f"{name}={tree_text(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
     return f"{type(node).__name__}({', '.join(fields)})"
-
-
-def code_digest(paths):
-    """Hexadecimal digest of the syntax trees of Python files, docstrings and comments apart."""
-    texts = [canonical_source(path.read_text(encoding="utf-8")) for path in sorted(paths)]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

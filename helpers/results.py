@@ -14,46 +14,15 @@ from math import isfinite
 from pathlib import Path
 
 from helpers.atomic import write_atomically
-from helpers.digest import code_digest
 from helpers.engines.forked import available_cores
+from helpers.measured_code import changes, drop_unnamed_code, keep_code, measured_code, measured_digests
 from helpers.startup import card_name, short_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 PACKAGES = ("numpy", "numba", "numba-cuda", "torch", "tensorflow", "keras", "jax")
 REQUIRED = ("experiment", "system", "unit")
-# by engine, the modules whose change makes its measurements stale; what every engine runs on comes first
-SHARED_CODE = ("engines/base.py", "lowering.py", "order.py")
-KERNEL_CODE = ("kernels/*.py", "unroll.py", "graphs.py")
-VECTORIZED_CODE = (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
-                   "windows.py")  # fmt: skip
-FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")
-KERAS_CODE = ("engines/keras.py", "engines/keras_parts.py")
-FUSED_CODE = (*SHARED_CODE, "engines/fused.py", "optimizers.py", "unroll.py", "kernels/fused/*.py",
-              *(f"kernels/{name}.py" for name in ("base", "intrinsics", "order", "state")))  # fmt: skip
-MEASURED_CODE = {
-    "loops": (*SHARED_CODE, "engines/host.py", "engines/loops.py", "loops_kernels.py"),
-    "vectorized": VECTORIZED_CODE,
-    "vectorized_optimizers": (*VECTORIZED_CODE, "engines/vectorized_optimizers.py", "optimizers.py"),
-    "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),
-    "fused": FUSED_CODE,
-    "fused_rung": (*FUSED_CODE, "engines/fused_rung.py"),
-    "kernel": KERNEL_CODE,
-    "pytorch": (*FRAMEWORK_CODE, "engines/pytorch.py", "engines/pytorch_layers.py"),
-    "jax": (*FRAMEWORK_CODE, "engines/jax.py"),
-    "keras": (*FRAMEWORK_CODE, *KERAS_CODE),
-    "keras_compiled": (*FRAMEWORK_CODE, *KERAS_CODE, "engines/keras_compiled.py"),
-    "tensorflow": (*FRAMEWORK_CODE, "engines/tensorflow.py"),
-}  # fmt: skip
-
-
-def measured_digests():
-    """{engine: digest of the syntax trees, without docstrings, of the modules that it runs, as they are now}."""
-    helpers = ROOT / "helpers"
-    return {
-        engine: code_digest({path for pattern in patterns for path in helpers.glob(pattern)})
-        for engine, patterns in MEASURED_CODE.items()
-    }
+MOST_CHANGES = 3  # that the command line tells of a file
 
 
 def describe_environment():
@@ -95,7 +64,7 @@ def _processor():
 
 
 def write_results(suite, records, environment=None, folder=RESULTS):
-    """Write one suite's file, whole or not at all.
+    """Write one suite's file, whole or not at all, and beside it the code that it was measured with.
 
     Parameters
     ----------
@@ -127,7 +96,9 @@ def write_results(suite, records, environment=None, folder=RESULTS):
     digests = {engine: digest for engine, digest in environment["code_digest"].items() if engine in engines}
     environment = {**environment, "code_digest": digests}
     path = Path(folder) / f"{short_name(environment['gpu'])}-{suite}.json"
+    keep_code(folder, digests)
     write_atomically(path, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
+    drop_unnamed_code(folder, digests)
     return path
 
 
@@ -221,17 +192,31 @@ def ratio_spread(compared):
     return baseline["min"] / compared["max"], baseline["max"] / compared["min"]
 
 
-def stale_files(folder=RESULTS):
-    """Names of measurement files with an engine whose code is not today's."""
-    today, stale = measured_digests(), []
+def why_stale(folder=RESULTS):
+    """{file name: what of the code that it measured is different today}, of measurement files of which anything is."""
+    today, found = measured_code(), {}
     for path in sorted(Path(folder).glob("*.json")):
-        measured = json.loads(path.read_text(encoding="utf-8"))["environment"]["code_digest"]
-        if any(digest != today.get(engine) for engine, digest in measured.items()):
-            stale.append(path.name)
-    return stale
+        digests = json.loads(path.read_text(encoding="utf-8"))["environment"]["code_digest"]
+        if lines := changes(digests, folder, today):
+            found[path.name] = lines
+    return found
+
+
+def stale_files(folder=RESULTS):
+    """Names of measurement files with an engine of whose code anything but additions is different today."""
+    return list(why_stale(folder))
+
+
+def main():
+    """Tell which measurements are stale and why; exit status 1 where any is."""
+    stale = why_stale()
+    for name, lines in stale.items():
+        more = [f"and {len(lines) - MOST_CHANGES} more"] if len(lines) > MOST_CHANGES else []
+        print("\n".join(f"{name}: {line}" for line in [*lines[:MOST_CHANGES], *more]))
+    if not stale:
+        print("every measurement is of today's code")
+    return int(bool(stale))
 
 
 if __name__ == "__main__":
-    stale = stale_files()
-    print("\n".join(f"{name} was measured with other code" for name in stale) or "every measurement is of today's code")
-    sys.exit(bool(stale))
+    sys.exit(main())

@@ -8,6 +8,7 @@ import sys
 
 from helpers import device
 from helpers.agreement import agreement_bound, check_agreement
+from helpers.architectures import small_plans
 from helpers.compiler import load
 from helpers.data import synthetic
 from helpers.device import SIMULATOR
@@ -16,33 +17,20 @@ from helpers.engines.fused import INTERPRETED
 from helpers.kernels.fused.epoch import epoch_kernel
 from helpers.kernels.fused.places import Card
 from helpers.kernels.fused.plan import card_of, plan_epoch
-from helpers.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from helpers.network import Network
 from helpers.optimizers import SGD
 from helpers.suites.sanitizer import TOOLS, Exercise, measure
 
 EXPERIMENT = "small_sanitizer"
 ONE_KERNEL = Exercise("helpers.suites.fused_sanitizer", EXPERIMENT, "fused", "small plans")
-BLOCKS, BATCH, STEPS, THREADS, CLASSES = 16, 32, 3, 128, 3  # a block has two images of a batch
+BLOCKS, BATCH, STEPS, THREADS = 16, 32, 3, 128  # a block has two images of a batch
 PATIENCE = 1 << 30  # looks for a late block: under a tool all of them are late, and its time limit ends what hangs
 OPTIMIZER = SGD(0.02, momentum=0.9)
-
-
-def _network(name, image, convolutions, *units):
-    """Dense layers of so many units and of the classes behind convolutions."""
-    dense = [layer for count in units for layer in (Dense(count), ReLU())]
-    return Network((image, image, 1), [*convolutions, Flatten(), *dense, Dense(CLASSES)], name=name)
-
-
-def _pooled(filters, side):
-    return Conv2D(filters, side, padding="same"), ReLU(), MaxPool2D(2)
-
-
+NETWORKS = small_plans()
 # by where dense weights lie: the network, and a block's memory in bytes; by the last one, two groups share a layer
 PLANS = {
-    "resident": (_network("two convolutions", 10, (*_pooled(4, 3), *_pooled(6, 2)), 7), 48 * 1024),
-    "streamed": (_network("dense layers", 8, _pooled(4, 3), 18, 11), 7_000),
-    "shared": (_network("a large dense layer", 16, _pooled(4, 3), 256), 65_000),
+    "resident": (NETWORKS["two convolutions"], 48 * 1024),
+    "streamed": (NETWORKS["dense layers"], 7_000),
+    "shared": (NETWORKS["a large dense layer"], 65_000),
 }
 # compute capabilities, by how parameters are copied
 COPIES = {"bulk": (9, 0), "asynchronous": (8, 0), "plain": (7, 5)}
@@ -91,7 +79,7 @@ def exercise(quick=False):
     if not SIMULATOR:
         load([epoch_kernel(plan, OPTIMIZER)[0] for plan in wanted.values()])  # at once: each takes many seconds
     for kernels, ((where, copies), plan) in enumerate(wanted.items(), 1):
-        data = synthetic(plan.network.input_shape, train=STEPS * BATCH + 3, classes=CLASSES)
+        data = synthetic(plan.network.input_shape, train=STEPS * BATCH + 3, classes=plan.network.classes)
         engine = make_engine("fused", plan.network, OPTIMIZER, BATCH, plan=plan, patience=PATIENCE)
         engine.load(data)
         bound = agreement_bound(plan.network, OPTIMIZER, data, BATCH, 0, STEPS)

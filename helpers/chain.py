@@ -21,6 +21,7 @@ from pathlib import Path
 import nbformat
 
 from helpers.atomic import write_atomically
+from helpers.measured_code import MEASURED_CODE, drop_unnamed_code
 from helpers.publishing.canonical import clean, without_paths
 from helpers.publishing.cells import notebook_paths, set_repository, write_cells
 from helpers.results import RESULTS, ROOT
@@ -142,6 +143,7 @@ def _update(executed, output, folder):
     for kind, place in (("figures", folder.parent / "figures"), ("results", folder.parent / "data" / "results")):
         if (output / kind).is_dir():
             shutil.copytree(output / kind, place, dirs_exist_ok=True)
+    drop_unnamed_code(folder.parent / "data" / "results", MEASURED_CODE)
     if folder == ROOT / "notebooks":
         from helpers.readme import filled_readme
 

@@ -5,6 +5,7 @@ is current as long as nothing that it ran has changed since: what was only added
 learn what a measurement says.
 """
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -40,18 +41,17 @@ MEASURED_CODE = {
     "tensorflow": (*FRAMEWORK_CODE, "engines/tensorflow.py"),
 }  # fmt: skip
 WITHOUT_PROGRAM = ("kernel",)  # a rung of a ladder runs alone
+_definitions = functools.cache(definitions)  # engines share modules
 
 
 def measured_code():
     """{engine: {module, relative to helpers: {definition: short hash}}}, as the code is now."""
     programs = {PROGRAMS: {name: short_hash(text) for name, text in program_texts().items()}}
-    parsed, found = {}, {}
+    found = {}
     for engine, patterns in MEASURED_CODE.items():
         modules = {} if engine in WITHOUT_PROGRAM else dict(programs)
         for path in {path for pattern in patterns for path in HELPERS.glob(pattern)}:
-            if path not in parsed:
-                parsed[path] = definitions(path.read_text(encoding="utf-8"))
-            modules[path.relative_to(HELPERS).as_posix()] = parsed[path]
+            modules[path.relative_to(HELPERS).as_posix()] = _definitions(path.read_text(encoding="utf-8"))
         found[engine] = modules
     return found
 

@@ -16,7 +16,6 @@ from helpers.results import (
     read_results,
     write_results,
 )
-from helpers.suites.rivals import System
 
 
 def test_read_back_with_its_origin(records):
@@ -103,37 +102,6 @@ def test_compared_records_are_of_the_first_data_set_that_was_measured(tmp_path):
     (found,) = compared_records("vgg_small", *CIFAR_IMAGES, records=read_results(tmp_path))
     assert found["dataset"] == "cifar10"
     assert compared_records("vgg_small", "cifar10", records=read_results(tmp_path), precision="bf16") == []
-
-
-def test_committed_measurements_are_of_todays_code():
-    assert results.stale_files() == [], "run the suites again: python -m helpers.benchmark SUITE"
-
-
-def test_every_engine_and_kernel_module_makes_some_measurement_stale():
-    helpers = results.ROOT / "helpers"
-    covered = {path for patterns in results.MEASURED_CODE.values() for item in patterns for path in helpers.glob(item)}
-    assert covered >= {*helpers.glob("engines/[!_]*.py"), *helpers.glob("kernels/**/*.py")}
-    named = [item for patterns in results.MEASURED_CODE.values() for item in patterns]
-    assert all(list(helpers.glob(item)) for item in named)
-
-
-def test_a_file_is_stale_only_where_the_code_of_its_systems_changed(tmp_path, monkeypatch):
-    record = {"experiment": "epoch_time", "system": "loops", "unit": "ms", "median": 1.0}
-    environment = {**ENVIRONMENT, "code_digest": {"loops": "1", "layerwise": "2"}}
-    results.write_results("epoch", [record], environment, tmp_path)
-    monkeypatch.setattr(results, "measured_digests", lambda: {"loops": "1", "layerwise": "3"})
-    assert results.stale_files(tmp_path) == []
-    monkeypatch.setattr(results, "measured_digests", lambda: {"loops": "4", "layerwise": "2"})
-    assert results.stale_files(tmp_path) == ["t4-epoch.json"]
-
-
-def test_a_form_that_another_engine_makes_is_stale_with_that_engine(tmp_path, monkeypatch):
-    made = System("keras", "fit", made_by="keras_compiled").named
-    assert made["system"] == "keras" and "made_by" not in System("keras", "fit").named
-    environment = {**ENVIRONMENT, "code_digest": {"keras": "1", "keras_compiled": "2"}}
-    results.write_results("epoch", [{"experiment": "x", **made, "unit": "ms"}], environment, tmp_path)
-    monkeypatch.setattr(results, "measured_digests", lambda: {"keras": "1", "keras_compiled": "3"})
-    assert results.stale_files(tmp_path) == ["t4-epoch.json"]
 
 
 def test_environment_says_where_and_with_what():

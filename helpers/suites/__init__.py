@@ -13,6 +13,7 @@ from pathlib import Path
 from helpers.atomic import write_atomically
 from helpers.benchmark import MeasurementError
 from helpers.device import gpu_available
+from helpers.measured_code import changes
 from helpers.results import RESULTS, ROOT, describe_environment, write_results
 from helpers.startup import short_name
 
@@ -91,7 +92,7 @@ def _cells_of(name, quick):
 def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
     """Measure cells of a suite, each written to a file of its own: <gpu>-<suite>-<cell>.json.
 
-    A cell whose file is there, from this machine and today's code, is kept, unless it asks for other systems now.
+    A cell whose file is there, from this machine and current, is kept, unless it asks for other systems now.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def asking(systems, cell):
 
 
 def _is_current(path, environment, cell):
-    """Whether a file is there that this machine, with these packages and today's code, would write."""
+    """Whether a file is there from this machine, these packages and code that today's has only added to."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -153,9 +154,8 @@ def _is_current(path, environment, cell):
     before, measured = content["environment"], {(r["system"], r.get("form")) for r in content["records"]}
     if getattr(cell, "asks", measured) != measured:
         return False
-    digests = before["code_digest"]
     same = all(before.get(key) == environment.get(key) for key in SAME if key != "code_digest")
-    return same and all(environment["code_digest"].get(system) == digest for system, digest in digests.items())
+    return same and not changes(before["code_digest"], path.parent)
 
 
 def _resume(path, environment):

@@ -8,6 +8,7 @@ from functools import partial
 
 from helpers.device import device_properties, gpu_available
 from helpers.lowering import fuse_pool, fuse_relu, lower
+from helpers.measured_programs import GROWN, PLAIN
 from helpers.roofline import roofline
 from helpers.suites.frameworks import ORDINARY_AND_BEST, OURS
 from helpers.suites.race import SHARED_CACHES, measure
@@ -15,14 +16,8 @@ from helpers.suites.workloads import make_workload
 from helpers.workers import Workers
 
 # what stays when another one grows; sizes small enough for a card of 16 GB
-BASE = {"batch": 128, "size": 32, "channels": 32, "depth": 4, "samples": 6_400}
-VALUES = {
-    "batch": (16, 64, 256, 1024),
-    "size": (8, 16, 48, 64),
-    "channels": (8, 16, 64, 128),
-    "depth": (1, 2, 8, 16),
-    "samples": (1_600, 12_800, 25_600),
-}
+BASE = {"batch": 128, **PLAIN, "samples": 6_400}
+VALUES = {"batch": (16, 64, 256, 1024), **GROWN, "samples": (1_600, 12_800, 25_600)}
 PROOF_STEPS, RATE = 2, 1e-4
 BEST = {("pytorch", "epoch graph"), ("jax", "scan, command buffers")}
 SYSTEMS = (

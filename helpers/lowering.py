@@ -10,7 +10,7 @@ in its window (row-major, uint8). Flatten is no operation: its tensor is read in
 from dataclasses import dataclass, replace
 
 from helpers.geometry import PoolGeometry
-from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
+from helpers.layers import ACTIVATIONS, Conv, Dense, Flatten, Pool, ReLU
 from helpers.network import Network, Parameter
 
 
@@ -82,6 +82,7 @@ KINDS = {
     Conv: ("conv_forward", "conv_weight_gradient", "conv_input_gradient"),
     Pool: ("pool_forward", None, "pool_input_gradient"),
     ReLU: ("relu_forward", None, "relu_input_gradient"),
+    **dict.fromkeys(ACTIVATIONS, ("activation_forward", None, "activation_input_gradient")),
     Dense: ("dense_forward", "dense_weight_gradient", "dense_input_gradient"),
 }
 
@@ -131,7 +132,7 @@ def _lower_stage(stage, source, needs_input_gradient):
     if weight_kind:
         gradients.append(Op(weight_kind, inputs=(source, d_name), outputs=(), **shared))
     if needs_input_gradient:
-        remembered = (name,) if isinstance(stage.layer, ReLU) else winner
+        remembered = (name,) if isinstance(stage.layer, (ReLU, *ACTIVATIONS)) else winner
         gradients.append(Op(input_kind, inputs=(d_name, *remembered), outputs=(f"d_{source}",), **shared))
     return forward, gradients
 

@@ -3,13 +3,15 @@
 Knows loops_kernels.py and allocates what its loops fill; must not learn what they compute.
 """
 
+from dataclasses import astuple
 from functools import cache
 
 import numba
 import numpy as np
 
-from helpers import loops_kernels
+from helpers import activation_loops, loops_kernels
 from helpers.engines.host import HostEngine, poisoned
+from helpers.network import NAMES
 
 # Without fast-math: the compiler keeps the order of every sum, so both forms do the same arithmetic.
 compiled_kernel = cache(numba.njit)
@@ -87,6 +89,22 @@ class LoopOperations:
         dx = poisoned(dy.shape, dy.dtype)
         self._kernel("relu_input_gradient")(dx.reshape(-1), dy.reshape(-1), y.reshape(-1))
         return dx
+
+    def activation_forward(self, x, geometry):
+        y = poisoned(x.shape, x.dtype)
+        self._run_activation("forward", geometry.function, y, x)
+        return y
+
+    def activation_input_gradient(self, dy, y, geometry):
+        dx = poisoned(dy.shape, dy.dtype)
+        self._run_activation("input_gradient", geometry.function, dx, dy, y)
+        return dx
+
+    def _run_activation(self, pass_, function, *arrays):
+        """Run the loop of that pass of `function` on arrays, read as flat ones, and the function's constants."""
+        loop = getattr(activation_loops, f"{NAMES[type(function)]}_{pass_}")
+        constants = map(arrays[0].dtype.type, astuple(function))
+        (compiled_kernel(loop) if self.compiled else loop)(*(a.reshape(-1) for a in arrays), *constants)
 
     def softmax_cross_entropy(self, logits, labels, batch=None):
         loss, d_logits = poisoned((len(logits),), logits.dtype), poisoned(logits.shape, logits.dtype)

@@ -12,8 +12,8 @@ from helpers.kernels.base import ARGUMENTS
 
 UNIT_ROUNDOFF = np.finfo(np.float32).eps / 2  # largest relative error of one float32 rounding
 DEVIATIONS = 8.0  # see float32_allowance
-# Of an activation, each a relative error: exp, expm1 and tanh are off by up to 2 units in the last place on a card
-# (CUDA C++ Programming Guide, mathematical functions), which is 4; sums, products and quotients around them are the rest.
+# Roundings that an activation's error is worth: 4, for exp, expm1 and tanh are off by up to 2 units in the last place
+# on a card (CUDA C++ Programming Guide, mathematical functions), and as many for the few operations around them.
 ROUNDINGS = 8.0
 
 

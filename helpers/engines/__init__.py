@@ -61,8 +61,8 @@ def _refuse_layers(name, network):
     for stage in network.stages:
         if isinstance(stage.layer, REFUSED_LAYERS[name]):
             raise ValueError(
-                f"engine {name!r} cannot run {stage.name}, a {type(stage.layer).__name__}: of activations it knows ReLU "
-                "only; choose 'pytorch', 'jax' or 'tensorflow'"
+                f"engine {name!r} cannot run {stage.name}, a {type(stage.layer).__name__}: its only activation is "
+                "ReLU; choose 'pytorch', 'jax' or 'tensorflow'"
             )
 
 

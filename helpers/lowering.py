@@ -106,7 +106,9 @@ def lower(network):
         forward, gradients = _lower_stage(stage, current, needs_input_gradient=bool(backward))
         ops.append(forward)
         backward[:0] = gradients
-        tensors[stage.name] = Tensor(stage.name, stage.output_shape)
+        # behind Flatten still an image: an engine with another layout of images must know that at the next Dense
+        shape = tensors[current].shape if isinstance(stage.layer, ACTIVATIONS) else stage.output_shape
+        tensors[stage.name] = Tensor(stage.name, shape)
         for name in forward.outputs[1:]:
             tensors[name] = Tensor(name, stage.output_shape, "uint8")
         current = stage.name
@@ -177,6 +179,7 @@ def _fuse_forward(ops, relu, keep):
 def _fuse_backward(ops, relu, keep):
     """Give the mask of `relu` (d_y, y -> d_x) to the operation that makes d_y; False where none can take it."""
     d_y, y = relu.inputs
+    keep = keep | {"activation_input_gradient"}  # which has a derivative of its own and no room for another
     for i, op in enumerate(ops):
         if op.outputs == (d_y,) and op.kind.endswith("_input_gradient") and op.mask is None and op.kind not in keep:
             max_pool = op.kind == "pool_input_gradient" and op.geometry.mode == "max"

@@ -65,6 +65,19 @@ def test_each_is_two_operations_that_no_pass_takes(network, transform):
             assert forward.activation is gradient.mask is None
 
 
+def test_a_relu_before_another_activation_keeps_its_own_gradient():
+    layers = [Flatten(), Dense(4), Dense(4), ReLU(), LeakyReLU(), Dense(3)]
+    program = fuse_relu(lower(Network((4, 4, 1), layers)))
+    assert [op.activation for op in program.forward if op.layer == "dense2"] == ["relu"]
+    kinds = {op.kind: op for op in program.backward}
+    assert "relu_input_gradient" in kinds and kinds["activation_input_gradient"].mask is None
+
+
+def test_behind_flatten_the_tensor_is_still_an_image():
+    program = lower(Network((4, 5, 2), [Conv2D(3, 2), Flatten(), ELU(), Sigmoid(), Dense(3)]))
+    assert program.tensors["elu1"].shape == program.tensors["d_sigmoid1"].shape == (3, 4, 3)
+
+
 def test_no_gradient_where_nothing_before_it_learns():
     program = lower(Network((4, 4, 1), [Tanh(), Flatten(), Dense(3)]))
     assert not any(op.kind == "activation_input_gradient" for op in program.ops)

@@ -4,7 +4,12 @@ Flat arrays of one length; each function fills its first argument from the other
 from x, or of dx from dy and the output y, which tells the derivative. Plain Python, or compiled by numba.njit.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
+
+from helpers.layers import ELU, LeakyReLU, Sigmoid, Tanh
 
 
 def leaky_relu_forward(y, x, slope):
@@ -57,3 +62,19 @@ def tanh_input_gradient(dx, dy, y):
     one = y.dtype.type(1)
     for i in range(dy.shape[0]):
         dx[i] = dy[i] * (one - y[i] * y[i])
+
+
+class Loops(NamedTuple):
+    """Both loops of an activation; the description's constants are their last arguments, in its order."""
+
+    forward: Callable
+    input_gradient: Callable
+
+
+# by the type of a layer's description
+LOOPS = {
+    LeakyReLU: Loops(leaky_relu_forward, leaky_relu_input_gradient),
+    ELU: Loops(elu_forward, elu_input_gradient),
+    Sigmoid: Loops(sigmoid_forward, sigmoid_input_gradient),
+    Tanh: Loops(tanh_forward, tanh_input_gradient),
+}

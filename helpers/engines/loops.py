@@ -9,9 +9,9 @@ from functools import cache
 import numba
 import numpy as np
 
-from helpers import activation_loops, loops_kernels
+from helpers import loops_kernels
+from helpers.activation_loops import LOOPS
 from helpers.engines.host import HostEngine, poisoned
-from helpers.network import NAMES
 
 # Without fast-math: the compiler keeps the order of every sum, so both forms do the same arithmetic.
 compiled_kernel = cache(numba.njit)
@@ -92,17 +92,16 @@ class LoopOperations:
 
     def activation_forward(self, x, geometry):
         y = poisoned(x.shape, x.dtype)
-        self._run_activation("forward", geometry.function, y, x)
+        self._run_activation(LOOPS[type(geometry.function)].forward, geometry.function, y, x)
         return y
 
     def activation_input_gradient(self, dy, y, geometry):
         dx = poisoned(dy.shape, dy.dtype)
-        self._run_activation("input_gradient", geometry.function, dx, dy, y)
+        self._run_activation(LOOPS[type(geometry.function)].input_gradient, geometry.function, dx, dy, y)
         return dx
 
-    def _run_activation(self, pass_, function, *arrays):
-        """Run the loop of that pass of `function` on arrays, read as flat ones, and the function's constants."""
-        loop = getattr(activation_loops, f"{NAMES[type(function)]}_{pass_}")
+    def _run_activation(self, loop, function, *arrays):
+        """Run `loop` on arrays, read as flat ones, and the constants of `function`, in the arrays' type."""
         constants = map(arrays[0].dtype.type, astuple(function))
         (compiled_kernel(loop) if self.compiled else loop)(*(a.reshape(-1) for a in arrays), *constants)
 

@@ -11,12 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from helpers.atomic import replacing
-from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
+from helpers.layers import ACTIVATIONS, Conv, Dense, Flatten, Pool, ReLU
 from helpers.network import Network
 from helpers.optimizers import SGD, Adam
 
 FORMAT = "cnn-from-scratch checkpoint 1"
-LAYERS = {cls.__name__: cls for cls in (Conv, Pool, ReLU, Flatten, Dense)}
+LAYERS = {cls.__name__: cls for cls in (Conv, Pool, ReLU, *ACTIVATIONS, Flatten, Dense)}
 OPTIMIZERS = {cls.__name__: cls for cls in (SGD, Adam)}
 
 

@@ -1,4 +1,4 @@
-"""Geometry of the windowed and dense operations: sizes, strides and padding, always in three spatial dimensions.
+"""Geometry of the operations: sizes, strides and padding of windows, always in three spatial dimensions.
 
 Knows nobody: no layers, no engines. Two-dimensional operations carry a leading axis of size 1 (depth) with
 window 1, stride 1 and padding 0, which folds away when a kernel is compiled for the geometry.
@@ -114,6 +114,18 @@ class DenseGeometry:
     def macs(self):
         """Multiply-adds of one image."""
         return self.inputs * self.outputs
+
+
+@dataclass(frozen=True)
+class PointwiseGeometry:
+    """One `function` (a layer's description, such as Tanh()) of every value of a tensor, `shape` for one image."""
+
+    function: object
+    shape: tuple[int, ...]
+
+    @property
+    def macs(self):
+        return 0
 
 
 def window_geometry(in_shape, window, stride, padding):

@@ -3,6 +3,7 @@
 `Conv2D`, `MaxPool2D` and `AvgPool2D` are thin constructors of the dimension-free `Conv` and `Pool`.
 """
 
+import math
 from dataclasses import dataclass
 
 
@@ -32,6 +33,42 @@ class ReLU:
 
 
 @dataclass(frozen=True)
+class LeakyReLU:
+    """x where it is positive, else slope x; its derivative at 0 is `slope`."""
+
+    slope: float = 0.01
+
+    def __post_init__(self):
+        if not (_is_number(self.slope) and 0 <= self.slope <= 1):
+            raise ValueError(f"slope is {self.slope!r}; expected a float from 0 to 1")
+
+
+@dataclass(frozen=True)
+class ELU:
+    """x where it is positive, else alpha (exp(x) - 1); its derivative at 0 is `alpha`."""
+
+    alpha: float = 1.0
+
+    def __post_init__(self):
+        if not (_is_number(self.alpha) and 0 < self.alpha < math.inf):
+            raise ValueError(f"alpha is {self.alpha!r}; expected a finite float above 0")
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """1 / (1 + exp(-x)), the logistic function."""
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """The hyperbolic tangent of x."""
+
+
+# Beside ReLU: functions of one value, none of which ever decreases, whose derivative follows from their output alone.
+ACTIVATIONS = (LeakyReLU, ELU, Sigmoid, Tanh)
+
+
+@dataclass(frozen=True)
 class Flatten:
     """Reads an image (D, H, W, C) as one vector, in that order."""
 
@@ -41,6 +78,10 @@ class Dense:
     """Fully connected layer with bias."""
 
     units: int
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _spread(value, rank, what):

@@ -10,7 +10,7 @@ in its window (row-major, uint8). Flatten is no operation: its tensor is read in
 from dataclasses import dataclass, replace
 
 from helpers.geometry import PoolGeometry
-from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
+from helpers.layers import ACTIVATIONS, Conv, Dense, Flatten, Pool, ReLU
 from helpers.network import Network, Parameter
 
 
@@ -82,6 +82,7 @@ KINDS = {
     Conv: ("conv_forward", "conv_weight_gradient", "conv_input_gradient"),
     Pool: ("pool_forward", None, "pool_input_gradient"),
     ReLU: ("relu_forward", None, "relu_input_gradient"),
+    **dict.fromkeys(ACTIVATIONS, ("activation_forward", None, "activation_input_gradient")),
     Dense: ("dense_forward", "dense_weight_gradient", "dense_input_gradient"),
 }
 
@@ -105,7 +106,9 @@ def lower(network):
         forward, gradients = _lower_stage(stage, current, needs_input_gradient=bool(backward))
         ops.append(forward)
         backward[:0] = gradients
-        tensors[stage.name] = Tensor(stage.name, stage.output_shape)
+        # behind Flatten still an image: an engine with another layout of images must know that at the next Dense
+        shape = tensors[current].shape if isinstance(stage.layer, ACTIVATIONS) else stage.output_shape
+        tensors[stage.name] = Tensor(stage.name, shape)
         for name in forward.outputs[1:]:
             tensors[name] = Tensor(name, stage.output_shape, "uint8")
         current = stage.name
@@ -131,7 +134,7 @@ def _lower_stage(stage, source, needs_input_gradient):
     if weight_kind:
         gradients.append(Op(weight_kind, inputs=(source, d_name), outputs=(), **shared))
     if needs_input_gradient:
-        remembered = (name,) if isinstance(stage.layer, ReLU) else winner
+        remembered = (name,) if isinstance(stage.layer, (ReLU, *ACTIVATIONS)) else winner
         gradients.append(Op(input_kind, inputs=(d_name, *remembered), outputs=(f"d_{source}",), **shared))
     return forward, gradients
 
@@ -176,6 +179,7 @@ def _fuse_forward(ops, relu, keep):
 def _fuse_backward(ops, relu, keep):
     """Give the mask of `relu` (d_y, y -> d_x) to the operation that makes d_y; False where none can take it."""
     d_y, y = relu.inputs
+    keep = keep | {"activation_input_gradient"}  # which has a derivative of its own and no room for another
     for i, op in enumerate(ops):
         if op.outputs == (d_y,) and op.kind.endswith("_input_gradient") and op.mask is None and op.kind not in keep:
             max_pool = op.kind == "pool_input_gradient" and op.geometry.mode == "max"

@@ -8,8 +8,21 @@ from math import prod
 
 import pandas as pd
 
-from helpers.geometry import ConvGeometry, DenseGeometry, PoolGeometry, window_geometry
-from helpers.layers import Conv, Dense, Flatten, Pool, ReLU
+from helpers.geometry import ConvGeometry, DenseGeometry, PointwiseGeometry, PoolGeometry, window_geometry
+from helpers.layers import ACTIVATIONS, ELU, Conv, Dense, Flatten, LeakyReLU, Pool, ReLU, Sigmoid, Tanh
+
+# what a stage of each layer type is called, before its number
+NAMES = {
+    Conv: "conv",
+    Pool: "pool",
+    ReLU: "relu",
+    LeakyReLU: "leaky_relu",
+    ELU: "elu",
+    Sigmoid: "sigmoid",
+    Tanh: "tanh",
+    Flatten: "flatten",
+    Dense: "dense",
+}
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ def _infer(shape, layers):
     """Stages of `layers` on images of `shape`: each shape, geometry and parameter offset."""
     stages, counts, offset = [], {}, 0
     for layer in layers:
-        kind = {Conv: "conv", Pool: "pool", ReLU: "relu", Flatten: "flatten", Dense: "dense"}.get(type(layer))
+        kind = NAMES.get(type(layer))
         if kind is None:
             raise ValueError(f"{layer!r} is no layer description; helpers/layers.py lists them")
         counts[kind] = counts.get(kind, 0) + 1
@@ -151,6 +164,8 @@ def _place(layer, shape):
     """Output shape and geometry of `layer` on one image of `shape`."""
     if isinstance(layer, ReLU):
         return shape, None
+    if isinstance(layer, ACTIVATIONS):
+        return shape, PointwiseGeometry(layer, shape)
     if isinstance(layer, Flatten):
         return (prod(shape),), None
     if isinstance(layer, Dense):

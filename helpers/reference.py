@@ -1,14 +1,15 @@
 """Every operation forward and backward as a pure NumPy function of any float type: the oracle in float64.
 
-Arrays have the batch first and channels last, images three spatial axes: (N, D, H, W, C). Knows geometry only; must
-not learn about engines, threads or where values are kept. Contractions are matrix products; `reverse=True` adds the
-same products in the opposite order, so that agreement.py can see what rounding does.
+Arrays have the batch first and channels last, images three spatial axes: (N, D, H, W, C). Knows geometry and the
+formulas of activations.py; must not learn about engines, threads or where values are kept. Contractions are matrix
+products; `reverse=True` adds the same products in the opposite order, so that agreement.py can see what rounding does.
 """
 
 from math import prod
 
 import numpy as np
 
+from helpers.activations import FORMULAS
 from helpers.windows import (
     crop_images,
     dilate_images,
@@ -123,6 +124,18 @@ def relu_forward(x):
 def relu_input_gradient(dy, y):
     """dy where the output y is positive, else 0."""
     return dy * (y > 0)
+
+
+def activation_forward(x, geometry):
+    """The function of a PointwiseGeometry at each value of x; NaN stays NaN."""
+    function = geometry.function
+    return FORMULAS[type(function)].forward(x, function)
+
+
+def activation_input_gradient(dy, y, geometry):
+    """dy times the function's derivative, which its output y tells; arrays of one shape."""
+    function = geometry.function
+    return dy * FORMULAS[type(function)].derivative(y, function)
 
 
 def pool_forward(x, geometry):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from activated import ACTIVATED
 from toy_data import ToyDataset
 
 from helpers import reference
@@ -53,6 +54,19 @@ def test_average_pooling_trains_alike():
     dataset = ToyDataset(AVERAGING.input_shape)
     runs = [engine(name, "fp64", AVERAGING, dataset).train(0, 2) for name in ("vectorized", "loops")]
     np.testing.assert_allclose(*runs, rtol=1e-10)
+
+
+@pytest.mark.parametrize("network", ACTIVATED.values(), ids=ACTIVATED)
+def test_every_activation_trains_alike(network):
+    dataset = ToyDataset(network.input_shape)
+    oracle = engine("vectorized", "fp64", network, dataset, processes=1).train(0, 2)
+    np.testing.assert_allclose(engine("loops", "fp64", network, dataset).train(0, 2), oracle, rtol=1e-10)
+    plain = engine("loops", "fp64", network, dataset, compiled=False).train(0, 1, 2)
+    np.testing.assert_allclose(plain, oracle[:1, :2], rtol=1e-10)
+    losses, allowed = agreement_bound(network, OPTIMIZER, dataset, 16, seed=0, steps=6)
+    np.testing.assert_array_equal(losses, oracle[0])
+    for name in ("vectorized", "loops"):
+        check_agreement(engine(name, network=network, dataset=dataset).train(0)[0], losses, allowed, name)
 
 
 def test_the_bound_notices_a_wrong_gradient(bound, monkeypatch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from activated import ACTIVATED
 from toy_data import ToyDataset
 
 from helpers.agreement import agreement_bound, check_agreement
@@ -34,6 +35,14 @@ def test_the_losses_are_the_oracles(trained):
     reference, bound = agreement_bound(NETWORK, OPTIMIZER, DATA, BATCH, 5, STEPS)
     check_agreement(trained[1], reference, bound, "layerwise")
     assert np.ptp(reference) > 0.01  # something was learned, so agreement means something
+
+
+@pytest.mark.parametrize("network", ACTIVATED.values(), ids=ACTIVATED)
+def test_the_losses_with_every_activation_are_the_oracles(network):
+    data, steps = ToyDataset(network.input_shape, samples=BATCH * 5), 5
+    made = make_engine("layerwise", network, OPTIMIZER, BATCH, seed=5)
+    made.load(data)
+    check_agreement(made.train(0)[0], *agreement_bound(network, OPTIMIZER, data, BATCH, 5, steps), "layerwise")
 
 
 def test_evaluation_counts_the_last_partial_batch_and_prediction_any_number(trained):

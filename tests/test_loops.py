@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from activated import EVERY_ACTIVATION
 from geometries import conv_geometry, pool_geometry, random
 
 from helpers import reference
 from helpers.engines.loops import LoopOperations
+from helpers.geometry import PointwiseGeometry
 
 FORMS = [(True, np.float32), (True, np.float64), (False, np.float32), (False, np.float64)]
 CONVOLUTIONS = [
@@ -82,6 +84,17 @@ def test_dense_relu_loss_and_update(compiled, dtype):
         assert_equal(got, wanted, dtype)
 
 
+@pytest.mark.parametrize("compiled, dtype", FORMS)
+@pytest.mark.parametrize("function", EVERY_ACTIVATION, ids=repr)
+def test_activation(function, compiled, dtype):
+    geometry, loops = PointwiseGeometry(function, (1, 3, 5, 2)), LoopOperations(compiled)
+    x, dy = 2 * random((2, *geometry.shape), 0, dtype), random((2, *geometry.shape), 1, dtype)
+    y = loops.activation_forward(x, geometry)
+    assert_equal(y, reference.activation_forward(x.astype(np.float64), geometry), dtype)
+    expected = reference.activation_input_gradient(dy.astype(np.float64), y.astype(np.float64), geometry)
+    assert_equal(loops.activation_input_gradient(dy, y, geometry), expected, dtype)
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 def test_nan_passes_through_every_forward_operation(compiled):
     loops = LoopOperations(compiled)
@@ -92,4 +105,6 @@ def test_nan_passes_through_every_forward_operation(compiled):
             geometry = pool_geometry(mode, (1, 4, 4, 1), (2, 2), (2, 2), ("valid", "valid"))
             assert np.isnan(operations.pool_forward(x, geometry)[0][0, 0, 0, 0, 0])
         assert np.isnan(operations.relu_forward(x)[0, 0, 1, 1, 0])
+        for function in EVERY_ACTIVATION:
+            assert np.isnan(operations.activation_forward(x, PointwiseGeometry(function, (1, 4, 4, 1)))[0, 0, 1, 1, 0])
         assert np.isnan(operations.softmax_cross_entropy(np.array([[1.0, np.nan]]), np.array([0]))[0][0])

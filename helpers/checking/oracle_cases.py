@@ -12,6 +12,9 @@ from helpers.kernels.base import ARGUMENTS
 
 UNIT_ROUNDOFF = np.finfo(np.float32).eps / 2  # largest relative error of one float32 rounding
 DEVIATIONS = 8.0  # see float32_allowance
+# Roundings that an activation's error is worth: 4, for exp, expm1 and tanh are off by up to 2 units in the last place
+# on a card (CUDA C++ Programming Guide, mathematical functions), and as many for the few operations around them.
+ROUNDINGS = 8.0
 
 
 @dataclass
@@ -231,6 +234,23 @@ def _relu_input_gradient(draw, op, shape):
     return {"dy": dy, "y": y}, {"dx": np.where(y > 0, dy, 0.0)}, {"dx": 0.0}
 
 
+def _activation_forward(draw, op, shape):
+    g = op.geometry
+    x = 3 * draw.images(g.shape)  # so that some saturate
+    y = draw.reference.activation_forward(x, g)
+    return {"x": x}, {"y": y}, {"y": ROUNDINGS * UNIT_ROUNDOFF * np.abs(y)}
+
+
+def _activation_input_gradient(draw, op, shape):
+    g, reference = op.geometry, draw.reference
+    dy = draw.images(g.shape)
+    # as float32 holds it: the derivative of what a kernel reads
+    y = reference.activation_forward(3 * draw.images(g.shape), g).astype(np.float32).astype(np.float64)
+    dx = reference.activation_input_gradient(dy, y, g)
+    allowed = ROUNDINGS / 2 * UNIT_ROUNDOFF * np.abs(dy)  # of dy: 1 - y^2 cancels, and no derivative here exceeds 1
+    return {"dy": dy, "y": y}, {"dx": dx}, {"dx": allowed}
+
+
 def _softmax_cross_entropy(draw, op, shape):
     logits = 3 * draw.images(shape)
     labels = draw.rng.integers(0, shape[0], draw.batch)
@@ -255,5 +275,7 @@ CASES = {
     "pool_input_gradient": _pool_input_gradient,
     "relu_forward": _relu_forward,
     "relu_input_gradient": _relu_input_gradient,
+    "activation_forward": _activation_forward,
+    "activation_input_gradient": _activation_input_gradient,
     "softmax_cross_entropy": _softmax_cross_entropy,
 }

@@ -3,7 +3,8 @@
 Must not learn what a kernel computes.
 """
 
-from helpers.geometry import ConvGeometry, DenseGeometry, PoolGeometry, window_geometry
+from helpers.geometry import ConvGeometry, DenseGeometry, PointwiseGeometry, PoolGeometry, window_geometry
+from helpers.layers import ELU, LeakyReLU, Sigmoid, Tanh
 from helpers.lowering import Op
 
 
@@ -13,7 +14,7 @@ def shape_classes(kind, tile=8, mode="max"):
     Parameters
     ----------
     kind : str
-        conv_..., pool_... or dense_...: an operation with a geometry.
+        conv_..., pool_..., dense_... or activation_...: an operation with a geometry.
     tile : int
         Cells a block makes along each axis, at least 3.
     mode : {"max", "average"}
@@ -23,6 +24,8 @@ def shape_classes(kind, tile=8, mode="max"):
     -------
     dict of str to (Op, batch)
     """
+    if kind.startswith("activation"):
+        return _activation_classes(kind, tile)
     t = tile
     sizes = {  # batch, image (D, H, W), input channels, output channels
         "one": (1, (1, 1, 1), 1, 1),
@@ -57,6 +60,16 @@ def sample_classes(kind, tile=8):
     """
     sizes = {"one": (1, 2), "tile": (tile, 3), "tile + 1": (tile + 1, 10), "many": (2, 40)}
     return {name: (Op(kind, "layer", (), ()), batch, (size,)) for name, (batch, size) in sizes.items()}
+
+
+def _activation_classes(kind, tile):
+    """Every activation beside ReLU on tensors around `tile`, with constants other than the layers' own."""
+    sizes = {"one": (1, (1,)), "tile": (tile, (2, 3)), "tile + 1": (tile + 1, (5,)), "odd": (3, (1, 7, 5, 3))}
+    return {
+        f"{type(function).__name__}, {name}": (Op(kind, "layer", (), (), PointwiseGeometry(function, shape)), batch)
+        for function in (LeakyReLU(0.25), ELU(0.75), Sigmoid(), Tanh())
+        for name, (batch, shape) in sizes.items()
+    }
 
 
 def _geometry(kind, mode, name, image, channels, filters):

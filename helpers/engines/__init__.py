@@ -4,6 +4,8 @@ from importlib import import_module
 
 import numpy as np
 
+from helpers.layers import ACTIVATIONS
+
 # name: (module, class)
 ENGINES = {
     "fused": ("helpers.engines.fused", "FusedEngine"),
@@ -18,6 +20,9 @@ ENGINES = {
     "tensorflow": ("helpers.engines.tensorflow", "TensorFlowEngine"),
     "fused_rung": ("helpers.engines.fused_rung", "FusedRungEngine"),
 }
+
+# layers that an engine does not know; the others know all
+REFUSED_LAYERS = {"keras": ACTIVATIONS, "keras_compiled": ACTIVATIONS}
 
 # those that train by every optimizer; the others by plain SGD
 EVERY_OPTIMIZER = ("fused", "vectorized_optimizers")
@@ -45,8 +50,20 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
         )
     if name == "layerwise":
         _refuse_hanging_windows(network)
+    if name in REFUSED_LAYERS:
+        _refuse_layers(name, network)
     module, cls = ENGINES[name]
     return getattr(import_module(module), cls)(network, optimizer, batch_size, precision, seed, **options)
+
+
+def _refuse_layers(name, network):
+    """Refuse the first layer of `network` that engine `name` does not know."""
+    for stage in network.stages:
+        if isinstance(stage.layer, REFUSED_LAYERS[name]):
+            raise ValueError(
+                f"engine {name!r} cannot run {stage.name}, a {type(stage.layer).__name__}: its only activation is "
+                "ReLU; choose 'pytorch', 'jax' or 'tensorflow'"
+            )
 
 
 def _fused_can(network, batch_size, precision):

@@ -48,6 +48,8 @@ CALLS = {
     "pool_input_gradient": _pool_input_gradient,
     "relu_forward": _pointwise,
     "relu_input_gradient": _pointwise,
+    "activation_forward": _forward,
+    "activation_input_gradient": _forward,
 }
 
 

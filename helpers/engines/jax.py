@@ -3,15 +3,20 @@
 Knows JAX and the lowered program's forward operations; must not learn about files, clocks or other engines.
 """
 
+from dataclasses import astuple
 from functools import partial
 
 import numpy as np
 
 from helpers.engines.framework import FrameworkEngine, spatial_rank, window_padding
+from helpers.layers import ELU, LeakyReLU, Sigmoid, Tanh
 from helpers.reference import window_counts
 
 # JAX's names of what the arithmetic of a convolution or product may round to; bf16 rounds the operands before
 MATMUL_PRECISION = {"fp32": "highest", "tf32": "tensorfloat32", "bf16": "default"}
+
+# type of a layer's description: JAX's function, which takes the description's constants
+ACTIVATIONS = {ELU: "elu", Sigmoid: "sigmoid", Tanh: "tanh"}
 
 UNROLL = 6  # steps in one trip of the loop of a scan: the host walks from trip to trip
 
@@ -92,6 +97,12 @@ class JaxEngine(FrameworkEngine):
 
     def _relu_forward(self, x, geometry):
         return self._framework.nn.relu(x)
+
+    def _activation_forward(self, x, geometry):
+        function = geometry.function
+        if isinstance(function, LeakyReLU):  # JAX's own has the derivative 1 at 0
+            return self._framework.numpy.where(x > 0, x, function.slope * x)
+        return getattr(self._framework.nn, ACTIVATIONS[type(function)])(x, *astuple(function))
 
     def _pool_forward(self, x, geometry):
         if geometry.mode == "max" and self.precision == "bf16":

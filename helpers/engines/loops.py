@@ -3,12 +3,14 @@
 Knows loops_kernels.py and allocates what its loops fill; must not learn what they compute.
 """
 
+from dataclasses import astuple
 from functools import cache
 
 import numba
 import numpy as np
 
 from helpers import loops_kernels
+from helpers.activation_loops import LOOPS
 from helpers.engines.host import HostEngine, poisoned
 
 # Without fast-math: the compiler keeps the order of every sum, so both forms do the same arithmetic.
@@ -87,6 +89,21 @@ class LoopOperations:
         dx = poisoned(dy.shape, dy.dtype)
         self._kernel("relu_input_gradient")(dx.reshape(-1), dy.reshape(-1), y.reshape(-1))
         return dx
+
+    def activation_forward(self, x, geometry):
+        y = poisoned(x.shape, x.dtype)
+        self._run_activation(LOOPS[type(geometry.function)].forward, geometry.function, y, x)
+        return y
+
+    def activation_input_gradient(self, dy, y, geometry):
+        dx = poisoned(dy.shape, dy.dtype)
+        self._run_activation(LOOPS[type(geometry.function)].input_gradient, geometry.function, dx, dy, y)
+        return dx
+
+    def _run_activation(self, loop, function, *arrays):
+        """Run `loop` on arrays, read as flat ones, and the constants of `function`, in the arrays' type."""
+        constants = map(arrays[0].dtype.type, astuple(function))
+        (compiled_kernel(loop) if self.compiled else loop)(*(a.reshape(-1) for a in arrays), *constants)
 
     def softmax_cross_entropy(self, logits, labels, batch=None):
         loss, d_logits = poisoned((len(logits),), logits.dtype), poisoned(logits.shape, logits.dtype)

@@ -7,6 +7,7 @@ PyTorch has channels first: images (N, C, [D,] H, W), weights (K, C, [kd,] kh, k
 a dense layer behind an image are in the order (C, [D,] H, W).
 """
 
+from dataclasses import astuple
 from math import prod
 
 import numpy as np
@@ -14,12 +15,15 @@ import torch
 from torch import nn
 
 from helpers.engines.framework import window_padding
+from helpers.layers import ELU, LeakyReLU, Sigmoid, Tanh
 from helpers.reference import window_counts
 
 CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 PADDING = {2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVERAGE_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+# type of a layer's description: PyTorch's class, which takes the description's constants
+ACTIVATIONS = {LeakyReLU: nn.LeakyReLU, ELU: nn.ELU, Sigmoid: nn.Sigmoid, Tanh: nn.Tanh}
 
 
 class ProgramModule(nn.Module):
@@ -94,11 +98,21 @@ def _relu(geometry, rank):
     return nn.ReLU()
 
 
+def _activation(geometry, rank):
+    return ACTIVATIONS[type(geometry.function)](*astuple(geometry.function))
+
+
 def _dense(geometry, rank):
     return nn.Sequential(nn.Flatten(), nn.Linear(geometry.inputs, geometry.outputs))
 
 
-MAKERS = {"conv_forward": _conv, "pool_forward": _pool, "relu_forward": _relu, "dense_forward": _dense}
+MAKERS = {
+    "conv_forward": _conv,
+    "pool_forward": _pool,
+    "relu_forward": _relu,
+    "activation_forward": _activation,
+    "dense_forward": _dense,
+}
 
 
 class RealCount(nn.Module):

@@ -6,6 +6,7 @@ Knows TensorFlow and the lowered program's forward operations; must not learn ab
 import numpy as np
 
 from helpers.engines.framework import FrameworkEngine, spatial_rank, window_padding
+from helpers.layers import ELU, LeakyReLU, Sigmoid
 from helpers.reference import window_counts
 
 
@@ -95,6 +96,14 @@ class TensorFlowEngine(FrameworkEngine):
 
     def _relu_forward(self, x, geometry):
         return self._framework.nn.relu(x)
+
+    def _activation_forward(self, x, geometry):
+        tf, function = self._framework, geometry.function
+        if isinstance(function, LeakyReLU):
+            return tf.nn.leaky_relu(x, function.slope)
+        if isinstance(function, ELU):  # TensorFlow's own has no alpha
+            return tf.where(x > 0, x, function.alpha * tf.nn.elu(x))
+        return tf.nn.sigmoid(x) if isinstance(function, Sigmoid) else tf.nn.tanh(x)
 
     def _pool_forward(self, x, geometry):
         window, stride = geometry.window[-self._rank :], geometry.stride[-self._rank :]

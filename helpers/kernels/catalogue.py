@@ -5,6 +5,7 @@ kernel works or who launches it.
 """
 
 from helpers.kernels import (
+    activation,
     conv_forward,
     conv_input_gradient,
     conv_pool_forward,
@@ -27,6 +28,8 @@ MODULES = {
     "pool_input_gradient": pool,
     "relu_forward": relu,
     "relu_input_gradient": relu,
+    "activation_forward": activation,
+    "activation_input_gradient": activation,
     "dense_forward": dense,
     "dense_input_gradient": dense,
     "dense_weight_gradient": dense,

@@ -54,5 +54,5 @@ def plane_problems(kind, tile):
     return {
         name: (replace(op, activation=None, mask=None), batch, None)
         for name, (op, batch) in shape_classes(kind, tile).items()
-        if kind.startswith("dense") or op.geometry.in_shape[0] == 1
+        if kind.startswith(("dense", "activation")) or op.geometry.in_shape[0] == 1
     }

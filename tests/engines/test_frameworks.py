@@ -4,6 +4,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+from activated import ACTIVATED
 from framework_cases import (
     NETWORKS,
     OPTIMIZER,
@@ -52,6 +53,12 @@ def test_state_continues_a_run(name, form):
 @EVERY_ENGINE
 @pytest.mark.parametrize("network", [*NETWORKS.values(), PADDED], ids=[*NETWORKS, "padding 1"])
 def test_every_geometry_agrees(name, network):
+    check_losses(name, network, form=FORMS[name][0])
+
+
+@EVERY_ENGINE
+@pytest.mark.parametrize("network", ACTIVATED.values(), ids=ACTIVATED)
+def test_every_activation_agrees(name, network):
     check_losses(name, network, form=FORMS[name][0])
 
 

@@ -19,7 +19,7 @@ from framework_cases import (
 
 from helpers.engines import make_engine
 from helpers.engines.keras import BACKENDS, choose_backend
-from helpers.layers import Conv, Dense, Flatten, MaxPool2D, Pool
+from helpers.layers import Conv, Dense, Flatten, MaxPool2D, Pool, Sigmoid
 from helpers.network import Network
 
 AVERAGES, UNEVEN = "averages over real cells", "three axes"
@@ -81,6 +81,13 @@ def check_refusals(backend):
             make_engine("keras", NETWORKS[AVERAGES], OPTIMIZER, 16)
         with pytest.raises(ValueError, match="form 'fit, best settings' needs XLA"):
             make_engine("keras", TINY, OPTIMIZER, 16, form="fit, best settings")
+
+
+@pytest.mark.parametrize("name", ["keras", "keras_compiled"])
+def test_an_activation_that_the_engine_lacks_is_named(name):
+    network = Network((4, 4, 1), [Flatten(), Dense(4), Sigmoid(), Dense(3)])
+    with pytest.raises(ValueError, match=f"^engine '{name}' cannot run sigmoid1, a Sigmoid: its only activation is Re"):
+        make_engine(name, network, OPTIMIZER, 16)
 
 
 def test_an_unknown_backend_and_a_missing_keras_are_named(monkeypatch):

@@ -8,11 +8,14 @@ from toy_data import ToyDataset
 from helpers.architectures import tiny
 from helpers.compiler import launch
 from helpers.engines import make_engine
+from helpers.geometry import PointwiseGeometry
 from helpers.kernels import state as words
+from helpers.kernels.activation import activation_forward, activation_input_gradient
 from helpers.kernels.base import ARGUMENTS, OUTPUTS
 from helpers.kernels.probe import probe
 from helpers.kernels.relu import relu_forward, relu_input_gradient
 from helpers.kernels.update import collect_metrics
+from helpers.layers import ELU
 from helpers.lowering import Op
 from helpers.optimizers import SGD
 from helpers.tracing.memory import poison
@@ -32,6 +35,9 @@ def launches():
     forward, gradient = Op("relu_forward", "relu1", (), ()), Op("relu_input_gradient", "relu1", (), ())
     found["relu_forward"] = relu_forward(forward, 2, (3, 11, 1), threads=32), (empty, a)
     found["relu_input_gradient"] = relu_input_gradient(gradient, 2, (3, 11, 1), threads=32), (empty, a, b)
+    elu = [Op(kind, "elu1", (), (), PointwiseGeometry(ELU(), (3, 11, 1))) for kind in ARGUMENTS if "activation" in kind]
+    found["activation_forward"] = activation_forward(elu[0], 2, threads=32), (empty, a)
+    found["activation_input_gradient"] = activation_input_gradient(elu[1], 2, threads=32), (empty, a, b)
     found["probe"] = probe(66), (empty, a)
     state, hits, correct = np.zeros(words.WORDS, np.int32), np.full(2, -1, np.int32), np.ones(5, np.int32)
     state[words.SAMPLES] = 4

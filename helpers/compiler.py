@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import types as python_types
+from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from helpers import device
 from helpers.atomic import write_atomically
-from helpers.device import SIMULATOR, call, cuda
+from helpers.device import SIMULATOR, DeviceError, call, cuda
 from helpers.digest import source_digest
 
 
@@ -123,12 +124,32 @@ class Launchable:
 
     def __call__(self, *arrays, stream=None):
         """Queue one launch; `arrays` are DeviceArrays. Returns at once."""
+        self.bind(*arrays, stream=stream)()
+
+    def bind(self, *arrays, stream=None):
+        """A `BoundLaunch` on these DeviceArrays, for one that is launched over and over."""
         if len(arrays) != len(self.kernel.arguments):
             raise TypeError(f"{self.kernel.operation} takes {len(self.kernel.arguments)} arrays, got {len(arrays)}")
-        pointers = tuple(array.pointer for array in arrays)
-        parameters = (pointers, (ctypes.c_void_p,) * len(pointers))
         shape = (*self.kernel.grid, *self.kernel.block, self.kernel.shared_bytes)
-        call(self._driver.cuLaunchKernel, self._function, *shape, stream.handle if stream else 0, parameters, 0)
+        queue = stream.handle if stream else 0
+        return BoundLaunch(partial(self._driver.cuLaunchKernel, self._function, *shape, queue), arrays)
+
+
+class BoundLaunch:
+    """A launch whose arguments are ready: a call queues it once more. Keeps alive what the arguments point to."""
+
+    def __init__(self, queue, arrays):
+        size = ctypes.sizeof(ctypes.c_void_p)
+        self._queue, self._arrays = queue, arrays
+        self._pointers = (ctypes.c_void_p * len(arrays))(*(array.pointer for array in arrays))
+        first = ctypes.addressof(self._pointers)
+        self._places = (ctypes.c_void_p * len(arrays))(*(first + size * i for i in range(len(arrays))))
+        self._arguments = ctypes.addressof(self._places)
+
+    def __call__(self):
+        (status,) = self._queue(self._arguments, 0)
+        if status:
+            raise DeviceError(f"the launch failed: {status.name}")
 
 
 class _Interpreted:

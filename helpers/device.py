@@ -204,8 +204,11 @@ def view(array, offset, size, dtype):
     return array.view(offset, size, dtype)
 
 
-def write(array, host):
-    """Copy `host` (same size and dtype) into `array`; returns when done."""
+def write(array, host, wait=True):
+    """Copy `host` (same size and dtype) into `array`; returns when done.
+
+    Without `wait` it returns as soon as `host` has been read: what is launched without a stream comes behind the copy.
+    """
     host = np.ascontiguousarray(host, array.dtype).reshape(-1)
     if host.size != array.size:
         raise ValueError(f"{host.size} elements do not fit an array of {array.size}")
@@ -213,7 +216,8 @@ def write(array, host):
         array[:] = host
     elif host.size:
         call(driver_api().cuMemcpyHtoD, array.pointer, host.ctypes.data, host.nbytes)
-        _finish_default_stream()
+        if wait:
+            _finish_default_stream()
     return array
 
 

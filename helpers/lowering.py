@@ -30,8 +30,9 @@ class Tensor:
 class Op:
     """One operation: reads tensors `inputs`, writes `outputs`, at a fixed geometry.
 
-    `activation` ("relu") is applied by a forward operation to its output; `mask` names a tensor and an input
-    gradient is multiplied by (tensor > 0): the two things that `fuse_relu` moves into their neighbours. `pool` is the
+    `activation` ("relu", or the layer description of another) is applied by a forward operation to its output; `mask`
+    names an activation's output, and an input gradient is multiplied by the derivative there: (tensor > 0), or that of
+    `gate`. These are what `fuse_relu` and `fuse_activations` move into an activation's neighbours. `pool` is the
     pooling that `fuse_pool` puts behind a convolution.
     """
 
@@ -41,9 +42,10 @@ class Op:
     outputs: tuple[str, ...]
     geometry: object = None
     parameters: tuple[Parameter, ...] = ()
-    activation: str | None = None
+    activation: object | None = None
     mask: str | None = None
     pool: PoolGeometry | None = None
+    gate: object | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Program:
         return next(i for i, op in enumerate(self.ops) if op.kind == "softmax_cross_entropy")
 
 
+POINTWISE = (ReLU, *ACTIVATIONS)
 # forward kind, weight-gradient kind (None: no weights), input-gradient kind of each layer type
 KINDS = {
     Conv: ("conv_forward", "conv_weight_gradient", "conv_input_gradient"),
@@ -107,7 +110,7 @@ def lower(network):
         ops.append(forward)
         backward[:0] = gradients
         # behind Flatten still an image: an engine with another layout of images must know that at the next Dense
-        shape = tensors[current].shape if isinstance(stage.layer, ACTIVATIONS) else stage.output_shape
+        shape = tensors[current].shape if isinstance(stage.layer, POINTWISE) else stage.output_shape
         tensors[stage.name] = Tensor(stage.name, shape)
         for name in forward.outputs[1:]:
             tensors[name] = Tensor(name, stage.output_shape, "uint8")
@@ -134,7 +137,7 @@ def _lower_stage(stage, source, needs_input_gradient):
     if weight_kind:
         gradients.append(Op(weight_kind, inputs=(source, d_name), outputs=(), **shared))
     if needs_input_gradient:
-        remembered = (name,) if isinstance(stage.layer, (ReLU, *ACTIVATIONS)) else winner
+        remembered = (name,) if isinstance(stage.layer, POINTWISE) else winner
         gradients.append(Op(input_kind, inputs=(d_name, *remembered), outputs=(f"d_{source}",), **shared))
     return forward, gradients
 
@@ -153,38 +156,59 @@ def fuse_relu(program, keep=frozenset()):
     Program
         Without relu operations where the neighbour could take them; equal arithmetic.
     """
+    return _fuse(program, ("relu",), keep)
+
+
+def fuse_activations(program):
+    """The same for every activation, for kernels that can compute any of them where they write.
+
+    All are non-decreasing: the largest of a window is the largest of their outputs, so that pooling may come first.
+
+    Returns
+    -------
+    Program
+    """
+    return _fuse(program, ("relu", "activation"), frozenset())
+
+
+def _fuse(program, families, keep):
+    """`program` with activations of the `families` moved into their neighbours, but for kinds in `keep`."""
     ops, dropped = list(program.ops), set()
     for op in program.ops:
-        if op.kind == "relu_forward":
-            if not _fuse_forward(ops, op, keep):
-                continue
-            dropped.add(op.inputs[0])
-        elif op.kind == "relu_input_gradient" and op.outputs[0][2:] in dropped and _fuse_backward(ops, op, keep):
+        family, _, direction = op.kind.partition("_")
+        if family not in families:
+            continue
+        if direction == "forward":
+            if _fuse_forward(ops, op, keep):
+                dropped.add(op.inputs[0])
+        elif op.outputs[0][2:] in dropped and _fuse_backward(ops, op, keep):
             dropped.add(op.inputs[0])
     tensors = {name: tensor for name, tensor in program.tensors.items() if name not in dropped}
     return Program(program.network, tensors, tuple(ops))
 
 
-def _fuse_forward(ops, relu, keep):
-    """Give `relu` to the forward operation that makes its input; False where that has no epilogue."""
+def _fuse_forward(ops, activation, keep):
+    """Give an activation to the forward operation that makes its input; False where that has no epilogue."""
+    function = activation.geometry.function if activation.geometry else "relu"
     for i, op in enumerate(ops):
         fusable = op.kind in {"conv_forward", "dense_forward"} - keep and op.activation is None
-        if fusable and op.outputs == relu.inputs:
-            ops[i] = replace(op, outputs=relu.outputs, activation="relu")
-            ops.remove(relu)
+        if fusable and op.outputs == activation.inputs:
+            ops[i] = replace(op, outputs=activation.outputs, activation=function)
+            ops.remove(activation)
             return True
     return False
 
 
-def _fuse_backward(ops, relu, keep):
-    """Give the mask of `relu` (d_y, y -> d_x) to the operation that makes d_y; False where none can take it."""
-    d_y, y = relu.inputs
-    keep = keep | {"activation_input_gradient"}  # which has a derivative of its own and no room for another
+def _fuse_backward(ops, activation, keep):
+    """Give the mask of an activation (d_y, y -> d_x) to the operation that makes d_y; False where none can take it."""
+    d_y, y = activation.inputs
+    gate = activation.geometry.function if activation.geometry else None
+    keep = keep | {"relu_input_gradient", "activation_input_gradient"}  # each has a derivative of its own already
     for i, op in enumerate(ops):
         if op.outputs == (d_y,) and op.kind.endswith("_input_gradient") and op.mask is None and op.kind not in keep:
             max_pool = op.kind == "pool_input_gradient" and op.geometry.mode == "max"
-            ops[i] = replace(op, outputs=relu.outputs, mask=op.layer if max_pool else y)
-            ops.remove(relu)
+            ops[i] = replace(op, outputs=activation.outputs, mask=op.layer if max_pool else y, gate=gate)
+            ops.remove(activation)
             return True
     return False
 
@@ -196,8 +220,9 @@ def fuse_pool(program, keep=frozenset()):
     """Join each convolution with the max-pooling behind it (after `fuse_relu`): "conv_pool_forward".
 
     The convolution's own output then never exists, so nothing else may read it: the pooling's gradient needs only the
-    winners and, as its mask, the pooled tensor. Joined are windows that do not overlap, without padding, one plane
-    deep and of at most LARGEST_FUSED_WINDOW cells. Operations whose kind is in `keep` stay as they are.
+    winners and, as its mask, the pooled tensor. Joined are windows that do not overlap nor hang over the edge, without
+    padding, one plane deep and of at most LARGEST_FUSED_WINDOW cells. Operations whose kind is in `keep` stay as they
+    are.
 
     Returns
     -------
@@ -223,7 +248,9 @@ def _readers(ops, tensor):
 
 
 def _pools_in_registers(op):
-    """Whether `op` is a max-pooling of disjoint, unpadded, flat windows that fit a thread."""
-    window = op.geometry.window if op.kind == "pool_forward" and op.geometry.mode == "max" else (2, 1, 1)
-    apart = window[0] == 1 and window[1] * window[2] <= LARGEST_FUSED_WINDOW
-    return apart and op.geometry.stride == window and op.geometry.padding == (0, 0, 0)
+    """Whether `op` is a max-pooling of disjoint, whole, unpadded, flat windows that fit a thread."""
+    g = op.geometry
+    if op.kind != "pool_forward" or g.mode != "max" or g.stride != g.window or g.padding != (0, 0, 0):
+        return False
+    whole = all(o * w <= i for o, w, i in zip(g.out_shape, g.window, g.in_shape))
+    return whole and g.window[0] == 1 and g.window[1] * g.window[2] <= LARGEST_FUSED_WINDOW

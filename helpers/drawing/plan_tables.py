@@ -131,8 +131,9 @@ def _shape(view):
 def _title(stage):
     """A stage's name and what it does beside its own work."""
     pool = isinstance(stage, ConvPlan) and stage.pooled
-    relu = stage.activation and isinstance(stage, (ConvPlan, DensePlan))
-    return ", ".join([stage.name, *["ReLU"] * relu, *["max-pooling"] * pool])
+    own = isinstance(stage, (ConvPlan, DensePlan))
+    activation = [type(stage.activation).__name__] if own and stage.activation else []
+    return ", ".join([stage.name, *activation, *["max-pooling"] * pool])
 
 
 def _work_forward(stage):

@@ -40,7 +40,8 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
         For an unknown name, an optimizer that the engine does not offer, or whatever else the engine refuses.
     """
     if name == "auto":
-        name = "fused" if not options and _fused_can(network, batch_size, precision) else _fastest_other(optimizer)
+        plan = None if options else _fused_plan(network, batch_size, precision)
+        name, options = ("fused", {"plan": plan}) if plan else (_fastest_other(optimizer), options)
     if name not in ENGINES:
         raise ValueError(f"engine is {name!r}; expected 'auto', {', '.join(map(repr, ENGINES))}")
     if not optimizer.plain and name not in EVERY_OPTIMIZER:
@@ -48,8 +49,6 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
             f"engine {name!r} offers SGD without nesterov and weight decay only; for this {type(optimizer).__name__} "
             f"choose {' or '.join(map(repr, EVERY_OPTIMIZER))}"
         )
-    if name == "layerwise":
-        _refuse_hanging_windows(network)
     if name in REFUSED_LAYERS:
         _refuse_layers(name, network)
     module, cls = ENGINES[name]
@@ -66,20 +65,19 @@ def _refuse_layers(name, network):
             )
 
 
-def _fused_can(network, batch_size, precision):
-    """Whether there is a card whose shared memory holds what `fused` needs."""
+def _fused_plan(network, batch_size, precision):
+    """The plan by which `fused` trains on the card that is there; None without one whose shared memory holds it."""
     from helpers.device import capability, device_properties, gpu_available
     from helpers.kernels.fused.places import DoesNotFit
     from helpers.kernels.fused.plan import card_of, plan_epoch
 
     sound = isinstance(batch_size, (int, np.integer)) and batch_size > 0  # if not, the engine that is made says so
     if not sound or precision != "fp32" or not gpu_available():
-        return False
+        return None
     try:
-        plan_epoch(network, batch_size, card_of(device_properties(), capability()))
+        return plan_epoch(network, batch_size, card_of(device_properties(), capability()))
     except DoesNotFit:
-        return False
-    return True
+        return None
 
 
 def _fastest_other(optimizer):
@@ -89,16 +87,3 @@ def _fastest_other(optimizer):
     if optimizer.plain:
         return "layerwise" if gpu_available() else "vectorized"
     return "vectorized_optimizers"
-
-
-def _refuse_hanging_windows(network):
-    """Refuse what `layerwise` would join wrongly: a max-pooling behind a convolution whose last window hangs over."""
-    from helpers.lowering import fuse_pool, fuse_relu, lower
-
-    for op in fuse_pool(fuse_relu(lower(network))).forward:
-        pool = op.pool
-        if pool and any(o * w > i for o, w, i in zip(pool.out_shape, pool.window, pool.in_shape)):
-            raise ValueError(
-                f"a window of the max-pooling behind {op.layer} hangs over the edge of {pool.in_shape[1]} x "
-                f"{pool.in_shape[2]} outputs, which engine 'layerwise' cannot join; choose 'fused' or 'vectorized'"
-            )

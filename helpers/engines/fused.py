@@ -108,13 +108,13 @@ class FusedEngine(Engine):
             "cycles": device.empty(plan.blocks * MOST_PHASES, np.int32),
         }
         device.fill(self._buffers["partials"], 0xFF)  # NaN until written
-        self._steps = 0
+        self._steps, self._bound = 0, None
 
     def _reserve(self, steps):
         """Room for `steps` steps: samples and their losses; and one block that steers and reports."""
         if steps <= self._steps:
             return
-        self._steps, batch, position = steps, self.batch_size, 0
+        self._steps, self._bound, batch, position = steps, None, self.batch_size, 0
         for name, dtype in (("order", np.int32), ("sample_losses", np.float32), ("sample_hits", np.int32)):
             self._buffers[name] = device.empty(steps * batch, dtype)
         sizes = {
@@ -160,6 +160,7 @@ class FusedEngine(Engine):
         self._buffers["images"], self._buffers["labels"] = (
             device.to_device(np.ascontiguousarray(a, np.uint8).reshape(-1)) for a in (images, labels)
         )
+        self._bound = None
         device.write(self._buffers["scale"], dataset.scale)
         if self._evaluator:
             self._evaluator.load(dataset)
@@ -207,11 +208,13 @@ class FusedEngine(Engine):
         rates = np.concatenate(factors).astype(np.float32).reshape(-1)
         begin = self._control.size - 2 * self._steps
         control[begin : begin + len(rates)] = rates.view(np.int32)
-        device.write(self._control, control)
+        device.write(self._control, control, wait=False)
 
     def _launch(self, steps):
         if not SIMULATOR:
-            self._run(*(self._buffers[name] for name, _ in self._run.kernel.arguments))
+            if self._bound is None:  # a new data set or more steps: other buffers
+                self._bound = self._run.bind(*(self._buffers[name] for name, _ in self._run.kernel.arguments))
+            self._bound()
             return
         arguments, state = [self._buffers[name] for name, _ in self._update.kernel.arguments], self._buffers["state"]
         for step in range(steps):

@@ -22,6 +22,16 @@ COUNTER_WORDS = 32  # from one counter to the next: each in a cache line of its 
 MOST_BLOCKS = 255  # so that all of them may have trouble before an int32 overflows
 
 
+@device_function
+def wait_for(counter, at, wanted, patience):
+    """Look at counter[at] until it is at least `wanted`, at most `patience` times more; what was seen last."""
+    seen, left = observe(counter, at), patience
+    while seen < wanted and left > 0:
+        seen = observe(counter, at)
+        left -= 1
+    return seen
+
+
 def make_meeting(blocks):
     """Device functions (arrive, meet).
 
@@ -40,11 +50,8 @@ def make_meeting(blocks):
     def meet(counter, state, thread, number, patience):
         stop = 0
         if thread == 0:
-            wanted, left = number * blocks, patience
-            seen = observe(counter, 0)
-            while seen < wanted and left > 0:
-                seen = observe(counter, 0)
-                left -= 1
+            wanted = number * blocks
+            seen = wait_for(counter, 0, wanted, patience)
             if seen < wanted:
                 state[LATE] = np.int32(number + 1)
             if seen < wanted or seen >= TROUBLE:
@@ -74,12 +81,8 @@ def make_group_meeting(plan):
             number, at = ints[meetings] + 1, COUNTER_WORDS * (1 + quotient(block, members))
             ints[meetings] = number
             count_up(counter, at, 1)
-            wanted, left = number * members, state[PATIENCE]
-            seen = observe(counter, at)
-            while seen < wanted and left > 0:
-                seen = observe(counter, at)
-                left -= 1
-            if seen < wanted:
+            wanted = number * members
+            if wait_for(counter, at, wanted, state[PATIENCE]) < wanted:
                 state[LATE] = np.int32(number + 1)
                 ints[trouble] = 1
 

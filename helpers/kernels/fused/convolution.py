@@ -1,4 +1,4 @@
-"""Forward convolution of one image in shared memory, with bias, ReLU and max-pooling.
+"""Forward convolution of one image in shared memory, with bias, activation and max-pooling.
 
 A thread computes one window of outputs for a few filters from a patch in registers; where there are more threads than
 windows, several share the input channels of one and their sums meet in scratch memory. Must not learn about gradients.
@@ -10,6 +10,7 @@ import numpy as np
 from numba import float32
 
 from helpers.device import cuda, device_function
+from helpers.kernels.fused.activation import make_activate
 from helpers.kernels.fused.intrinsics import load2
 from helpers.kernels.fused.items import each
 from helpers.kernels.fused.places import CORNER_BITS
@@ -174,19 +175,16 @@ def _make_multiply(plan):
 
 
 def _make_settle(plan):
-    """Device function: bias, ReLU, output and corner word of one cell and filter."""
+    """Device function: bias, activation, output and corner word of one cell and filter."""
     (window_h, window_w), wide, filters, biases = plan.window, plan.cells[1], plan.filters, plan.biases
     (stride_h, stride_w), x, y, corners = plan.stride, plan.x, plan.y, plan.corners
-    down, right, activation, pooled = stride_h * x.row, stride_w * x.column, plan.activation, plan.pooled
+    down, right, activate, pooled = stride_h * x.row, stride_w * x.column, make_activate(plan), plan.pooled
     offset, row, column, channel = y.offset, y.row, y.column, y.channel
 
     @device_function
     def settle(mem, ints, cell, k, best, winner):
         cy, cx = quotient(cell, wide), remainder(cell, wide)
-        value = best + mem[biases + k]
-        if activation:
-            value = ZERO if value < ZERO else value  # NaN stays NaN
-        mem[offset + cy * row + cx * column + k * channel] = value
+        mem[offset + cy * row + cx * column + k * channel] = activate(best + mem[biases + k])
         if pooled:
             wy, wx = quotient(winner, window_w), remainder(winner, window_w)
             begin = (cy * window_h + wy) * down + (cx * window_w + wx) * right

@@ -8,7 +8,7 @@ blocks shares others (sharded.py), and some stream from L2 (streamed.py).
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.fused.gate import make_gate
+from helpers.kernels.fused.activation import make_activate, make_gate
 from helpers.kernels.fused.items import each, in_turn
 from helpers.kernels.intrinsics import load4, quotient, remainder
 from helpers.unroll import registers, unroll, unrolled
@@ -26,7 +26,7 @@ def dense_forward(plan, threads):
         Each takes (thread, mem, parameters, factors, row): `row` is where this image's factors begin.
     """
     inputs, outputs, pitch, quads, lanes = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.lanes
-    x, y, weights, activation = plan.x.offset, plan.y.offset, plan.weights, plan.activation
+    x, y, weights, activate = plan.x.offset, plan.y.offset, plan.weights, make_activate(plan)
     turns, even, groups, biases = -(-inputs // lanes), inputs % lanes == 0, threads // lanes, weights + inputs * pitch
     rounds, share, half, add = -(-quads // groups), lanes // 4, lanes // 2, make_lane_sum(lanes // 4)
     per_warp = WARP // lanes
@@ -35,10 +35,7 @@ def dense_forward(plan, threads):
     def finish(value, quad, lane, mem):
         j = 4 * quad + quotient(lane, share)
         if remainder(lane, share) == 0 and j < outputs:
-            value += mem[biases + j]
-            if activation:
-                value = ZERO if value < ZERO else value  # NaN stays NaN
-            mem[y + j] = value
+            mem[y + j] = activate(value + mem[biases + j])
 
     @device_function
     def multiply(thread, mem, parameters, factors, row):

@@ -15,7 +15,8 @@ from helpers.kernels.fused.parameters import arrival_words
 from helpers.kernels.fused.places import CORNER_BITS, DoesNotFit, Shard, View
 from helpers.kernels.fused.profile import MOST_PHASES
 from helpers.kernels.fused.sharing import share_convolution, share_dense, share_tiles, share_update
-from helpers.kernels.fused.stages import ConvPlan, DensePlan, Plan, PoolPlan, ReluPlan
+from helpers.kernels.fused.stages import ActivationPlan, ConvPlan, DensePlan, Plan, PoolPlan
+from helpers.layers import ReLU
 
 ROUNDING = 4  # cells: what is read four at a time begins at a multiple
 REPORT_CELLS = 64  # of the work area: the report's sums, two for each lane of a warp
@@ -42,6 +43,13 @@ def _rounded(cells):
 def worth_sharing(op):
     """Whether a group of blocks should share the weights of a dense layer that does not fit one of them."""
     return op.geometry.inputs * op.geometry.outputs >= WORTH_SHARING
+
+
+def _activation_of(op):
+    """Layer description of the activation behind an operation, or that it is; None without one."""
+    if op.kind == "activation_forward":
+        return op.geometry.function
+    return ReLU() if "relu" in (op.activation, op.kind.partition("_")[0]) else op.activation
 
 
 class Placing:
@@ -162,7 +170,7 @@ class Placing:
             return op.pool.out_shape[1:]
         if op.kind == "dense_forward":
             return (1, 1, op.geometry.outputs)
-        return op.geometry.out_shape[1:] if op.geometry else None
+        return op.geometry.out_shape[1:] if hasattr(op.geometry, "out_shape") else None
 
     def _view(self, shape, reader):
         """Place one tensor: channel by channel with a halo for a convolution, channels last for everybody else."""
@@ -204,8 +212,8 @@ class Placing:
                 "y": views[op.layer],
                 "gradient": gradients[op.layer],
                 "input_gradient": gradients[below] if needed[op.layer] else None,
-                "input_gated": bool(stages) and stages[-1].activation,
-                "activation": op.activation == "relu" or op.kind == "relu_forward",
+                "input_activation": stages[-1].activation if stages else None,
+                "activation": _activation_of(op),
             }
             if op.kind in CONVOLUTIONS:
                 stage = self._convolution(op, common, parameters[op.layer], words[op.layer], exchange)
@@ -246,6 +254,6 @@ class Placing:
             g = op.geometry
             winners = words if g.mode == "max" else None
             return PoolPlan(**common, window=g.window[1:], stride=g.stride[1:], padding=g.padding[1:], winners=winners)
-        if op.kind == "relu_forward":
-            return ReluPlan(**common)
+        if common["activation"]:
+            return ActivationPlan(**common)
         raise DoesNotFit(f"{op.layer} is a {op.kind}; the fused kernel has no stage for it")

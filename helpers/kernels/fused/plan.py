@@ -7,7 +7,7 @@ from functools import partial
 
 from helpers.kernels.fused.places import Card, DoesNotFit
 from helpers.kernels.fused.placing import Placing, images_of_blocks, worth_sharing
-from helpers.lowering import fuse_pool, fuse_relu, lower
+from helpers.lowering import fuse_activations, fuse_pool, lower
 
 THREADS = 512
 GROUPS = (2, 4, 8, 16)  # blocks that may share a layer's weights
@@ -38,7 +38,7 @@ def plan_epoch(network, batch, card, threads=THREADS):
         Where an image's tensors and the convolutions' weights need more than the card's shared memory, or a layer is
         of a kind that no stage computes; the message names the layer and the bytes.
     """
-    program = _lowered(network)
+    program = fuse_pool(fuse_activations(lower(network)))
     _refuse_unknown(program, threads)
     dense = sorted((op for op in program.forward if op.kind == "dense_forward"), key=lambda op: op.geometry.macs)
     for count, members in _choices(dense, batch, card):
@@ -76,18 +76,6 @@ def card_of(properties, capability=None):
     if capability < (8, 0):
         shared = min(shared, 64 * 1024)
     return Card(properties.multiprocessors, shared, capability)
-
-
-def _lowered(network):
-    """The network's program, each convolution joined with the max-pooling behind it.
-
-    None is where a last window hangs over the edge, as "same" makes it: a joined one would read behind the outputs.
-    """
-    apart = fuse_relu(lower(network))
-    joined = fuse_pool(apart)
-    pools = [op.pool for op in joined.forward if op.pool]
-    whole = all(o * w <= i for pool in pools for o, w, i in zip(pool.out_shape, pool.window, pool.in_shape))
-    return joined if whole else apart
 
 
 def _refuse_unknown(program, threads):

@@ -1,4 +1,4 @@
-"""Poolings and ReLUs that stand alone, forward and backward, one image in shared memory.
+"""Poolings that stand alone, forward and backward, one image in shared memory.
 
 Must not learn about convolutions; those that pool themselves are in convolution.py.
 """
@@ -6,7 +6,7 @@ Must not learn about convolutions; those that pool themselves are in convolution
 import numpy as np
 
 from helpers.device import device_function
-from helpers.kernels.fused.gate import make_gate
+from helpers.kernels.fused.activation import make_gate
 from helpers.kernels.fused.items import each
 from helpers.kernels.intrinsics import quotient, remainder
 
@@ -71,32 +71,3 @@ def pool_input_gradient(plan, threads):
         mem[target + item] = gate(mem, value, y, x, c)
 
     return each(height * width * channels, threads, collect)
-
-
-def relu_forward(plan, threads):
-    """Device function (thread, mem, ints): max(x, 0), where NaN stays NaN."""
-    (_, columns, channels), size = plan.x.shape, plan.x.size
-    x, x_row, x_column, x_channel = plan.x.offset, plan.x.row, plan.x.column, plan.x.channel
-    y, y_row, y_column, y_channel = plan.y.offset, plan.y.row, plan.y.column, plan.y.channel
-
-    @device_function
-    def relu(item, mem, ints):
-        c, rest = remainder(item, channels), quotient(item, channels)
-        j, i = remainder(rest, columns), quotient(rest, columns)
-        value = mem[x + i * x_row + j * x_column + c * x_channel]
-        mem[y + i * y_row + j * y_column + c * y_channel] = ZERO if value < ZERO else value
-
-    return each(size, threads, relu)
-
-
-def relu_input_gradient(plan, threads):
-    """Device function (thread, mem, ints): the gradient of its output, which is gated already, is that of its input."""
-    (_, columns, channels), size = plan.x.shape, plan.x.size
-    gradient, target, gate = plan.gradient, plan.input_gradient, make_gate(plan)
-
-    @device_function
-    def hand_on(item, mem, ints):
-        c, rest = remainder(item, channels), quotient(item, channels)
-        mem[target + item] = gate(mem, mem[gradient + item], quotient(rest, columns), remainder(rest, columns), c)
-
-    return each(size, threads, hand_on)

@@ -9,6 +9,7 @@ not fit one block, nor how blocks wait for each other.
 import numpy as np
 
 from helpers.device import device_function
+from helpers.kernels.fused.activation import make_activate
 from helpers.kernels.fused.dense import make_put_gradient, pad_gradient, publish_gradient, publish_inputs
 from helpers.kernels.fused.items import each, in_turn
 from helpers.kernels.intrinsics import load4, narrow, quotient, remainder, store4
@@ -38,7 +39,7 @@ def sharded_forward(plan, width, threads):
     rows, members, scratch, x_factors = shard.rows, shard.members, plan.scratch, plan.x_factors
     sums, places, splits = scratch + members * rows, members * used, shard.splits
     biases, y, sums_at = plan.weights + inputs * plan.pitch, plan.y.offset, shard.sums
-    outputs, activation = plan.outputs, plan.activation
+    outputs, activate = plan.outputs, make_activate(plan)
 
     @device_function
     def gather(item, mem, parameters, factors, row, member):
@@ -61,9 +62,7 @@ def sharded_forward(plan, width, threads):
         value = parameters[biases + j]
         for m in range(members):
             value += factors[narrow(row + sums_at + m * used + j)]
-        if activation:
-            value = ZERO if value < ZERO else value  # NaN stays NaN
-        mem[y + j] = value
+        mem[y + j] = activate(value)
 
     multiply = each(plan.quads * shard.halves * splits, threads, _make_multiply(plan, sums))
     return [

@@ -11,10 +11,11 @@ from helpers.kernels.fused.places import Card, Shard, View
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
-    """What every stage has: its input and output, where the gradients of both lie, and the ReLU that belongs to it.
+    """What every stage has: its input and output, where the gradients of both lie, and the activation behind it.
 
-    `input_gradient`: None where nobody needs it; it is gated by a ReLU below if `input_gated`. `activation`: whether
-    a ReLU follows. `forward_cells` and `backward_cells`: the scratch memory of a pass.
+    `input_gradient`: None where nobody needs it; it is that of the input of `input_activation`, if there is one below.
+    `activation`, `input_activation`: layer descriptions or None. `forward_cells` and `backward_cells`: the scratch
+    memory of a pass.
     """
 
     name: str
@@ -22,8 +23,8 @@ class StagePlan:
     y: View
     gradient: int
     input_gradient: int | None
-    input_gated: bool
-    activation: bool
+    input_activation: object | None
+    activation: object | None
     forward_cells: int = 0
     backward_cells: int = 0
 
@@ -148,8 +149,8 @@ class PoolPlan(StagePlan):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReluPlan(StagePlan):
-    """A ReLU that no other stage could take."""
+class ActivationPlan(StagePlan):
+    """An activation that no other stage could take."""
 
 
 @dataclass(frozen=True, kw_only=True)

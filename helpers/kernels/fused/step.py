@@ -6,19 +6,21 @@ Composed by folding closures, so that one straight kernel results. Must not lear
 from itertools import pairwise
 
 from helpers.device import cuda, device_function
+from helpers.kernels.fused.activation import activation_forward, activation_input_gradient
 from helpers.kernels.fused.barrier import make_group_meeting
 from helpers.kernels.fused.convolution import conv_forward
 from helpers.kernels.fused.dense import dense_forward, dense_input_gradient
-from helpers.kernels.fused.gradients import input_gradient, weight_gradient
 from helpers.kernels.fused.head import softmax_cross_entropy
+from helpers.kernels.fused.input_gradients import input_gradient
 from helpers.kernels.fused.intrinsics import this_thread
 from helpers.kernels.fused.items import in_turn
 from helpers.kernels.fused.parameters import make_await
-from helpers.kernels.fused.pooling import pool_forward, pool_input_gradient, relu_forward, relu_input_gradient
+from helpers.kernels.fused.pooling import pool_forward, pool_input_gradient
 from helpers.kernels.fused.profile import make_lap
 from helpers.kernels.fused.sharded import sharded_forward, sharded_input_gradient
 from helpers.kernels.fused.stages import ConvPlan, DensePlan, PoolPlan
 from helpers.kernels.fused.streamed import streamed_forward, streamed_input_gradient
+from helpers.kernels.fused.weight_gradients import weight_gradient
 from helpers.kernels.intrinsics import remainder
 
 # Every phase takes (thread, mem, ints, parameters, factors, row, block, partials, mine, first, losses, hits, at,
@@ -74,7 +76,7 @@ def _phases(plan):
             forward = dense_forward if stage.resident else streamed_forward
             phases += [(name, [_of_dense(f)]) for f in forward(stage, threads)]
         else:
-            forward = pool_forward if isinstance(stage, PoolPlan) else relu_forward
+            forward = pool_forward if isinstance(stage, PoolPlan) else activation_forward
             phases.append((name, [_of_memory(forward(stage, threads))]))
     phases.append(("loss", [_of_head(softmax_cross_entropy(plan))]))
     for stage in reversed(plan.stages):
@@ -116,7 +118,7 @@ def _backward(name, stage, plan):
         return [(name, [_of_dense(f)]) for f in gradient(stage, threads)]
     if stage.input_gradient is None:
         return []
-    make = pool_input_gradient if isinstance(stage, PoolPlan) else relu_input_gradient
+    make = pool_input_gradient if isinstance(stage, PoolPlan) else activation_input_gradient
     return [(name, [_of_memory(make(stage, threads))])]
 
 

@@ -6,6 +6,7 @@ The same work as in dense.py. Must not learn why the weights do not fit.
 import numpy as np
 
 from helpers.device import cuda, device_function
+from helpers.kernels.fused.activation import make_activate
 from helpers.kernels.fused.dense import (
     ALL_LANES,
     WARP,
@@ -32,7 +33,7 @@ def streamed_forward(plan, threads):
     """
     inputs, outputs, pitch, quads, splits = plan.inputs, plan.outputs, plan.pitch, plan.quads, plan.splits
     share, x, y, scratch, used = -(-inputs // splits), plan.x.offset, plan.y.offset, plan.scratch, plan.pitch_used
-    activation, weights, even = plan.activation, plan.weights, inputs % splits == 0
+    activate, weights, even = make_activate(plan), plan.weights, inputs % splits == 0
     at_once = next(n for n in (8, 7, 6, 5, 4, 3, 2, 1) if share % n == 0)
 
     @device_function
@@ -60,9 +61,7 @@ def streamed_forward(plan, threads):
         value = parameters[weights + inputs * pitch + j]
         for split in range(splits):
             value += mem[scratch + split * used + j]
-        if activation:
-            value = ZERO if value < ZERO else value  # NaN stays NaN
-        mem[y + j] = value
+        mem[y + j] = activate(value)
 
     parts = in_turn([each(quads * splits, threads, multiply), publish_inputs(plan, threads)])
     return [parts, each(outputs, threads, together)]

@@ -1,4 +1,4 @@
-"""Two or four neighbouring floats of shared memory at a time, by one access. The first index is a multiple of them."""
+"""A few neighbouring floats of shared memory: two or four by one access, from a multiple of them on, three by three."""
 
 from helpers.device import device_function
 from helpers.kernels.fused.intrinsics import load2, store2
@@ -6,17 +6,21 @@ from helpers.kernels.intrinsics import load4, store4
 
 
 def vector_loader(n):
-    """Device function (array, index) -> n floats, n one of 1, 2, 4."""
+    """Device function (array, index) -> n floats, n from 1 to 4."""
 
     @device_function
     def one(array, index):
         return (array[index],)
 
-    return {4: load4, 2: load2, 1: one}[n]
+    @device_function
+    def three(array, index):
+        return array[index], array[index + 1], array[index + 2]
+
+    return {4: load4, 3: three, 2: load2, 1: one}[n]
 
 
 def vector_storer(n):
-    """Device function (array, index, values): n floats, n one of 1, 2, 4."""
+    """Device function (array, index, values): n floats, n from 1 to 4."""
 
     @device_function
     def four(array, index, values):
@@ -30,4 +34,8 @@ def vector_storer(n):
     def one(array, index, values):
         array[index] = values[0]
 
-    return {4: four, 2: two, 1: one}[n]
+    @device_function
+    def three(array, index, values):
+        array[index], array[index + 1], array[index + 2] = values[0], values[1], values[2]
+
+    return {4: four, 3: three, 2: two, 1: one}[n]

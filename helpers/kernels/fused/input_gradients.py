@@ -1,158 +1,28 @@
-"""Gradients of a convolution from the gradient of its (pooled) outputs, one image in shared memory.
+"""Gradient of a convolution's input from that of its (pooled) outputs, one image in shared memory.
 
-The gradient behind a max-pooling belongs to one output of each window, the winner: only its patch is read. Nothing is
-skipped where ReLU made it 0: loads that need not wait for a comparison run ahead, which is faster. Must not learn how
-the forward pass shares out its work.
+Behind a max-pooling, each window's winners scatter into a patch, and input cells collect from the patches; elsewhere an
+input cell gathers from the outputs. Must not learn how the forward pass shares out its work.
 """
 
 import numpy as np
 
 from helpers.device import device_function
+from helpers.kernels.fused.activation import make_gate
 from helpers.kernels.fused.convolution import width
-from helpers.kernels.fused.gate import make_gate
-from helpers.kernels.fused.items import chunk_of, each, each_from
+from helpers.kernels.fused.items import each
 from helpers.kernels.fused.places import CORNER_BITS
 from helpers.kernels.fused.vectors import vector_loader, vector_storer
 from helpers.kernels.intrinsics import narrow, quotient, remainder
-from helpers.unroll import registers, tile_of, unroll, unrolled
+from helpers.unroll import registers, unroll, unrolled
 
 WARP = 32
 MOST_BUSY = 0.7  # share of the threads that may be left to one of two works that run at once
-MANY_THREADS = 512
+MANY_THREADS, ENOUGH_THREADS = 512, 192
 ZERO = np.float32(0.0)
-CORNER = (1 << CORNER_BITS) - 1
-
-
-def make_corner(plan):
-    """Device function (ints, cell, k): where in the input the patch of that output begins, before the row of taps."""
-    corners, filters, wide = plan.corners, plan.filters, plan.cells[1]
-    down, right = plan.stride[0] * plan.x.row, plan.stride[1] * plan.x.column
-
-    @device_function
-    def of_winner(ints, cell, k):
-        return np.int64(ints[corners + cell * filters + k] & CORNER)
-
-    @device_function
-    def of_output(ints, cell, k):
-        return quotient(cell, wide) * down + remainder(cell, wide) * right
-
-    return of_winner if plan.pooled else of_output
-
-
-def weight_gradient(plan, threads):
-    """Sums over an image's cells of gradient x input, for the exchange between blocks.
-
-    A thread has one row of taps of a filter and channel; where there are more threads, groups of them share the
-    cells. Neighbouring threads have neighbouring filters: they read few different cells, and write side by side.
-    Order of the sums: as the layer's parameters.
-
-    Returns
-    -------
-    list of device functions
-        Each takes (thread, mem, ints, partials, mine, first): the sums are written to partials[mine ...] if `first`,
-        else added to what this block wrote there for the images before.
-    """
-    (rows, columns), channels, filters = plan.kernel, plan.channels, plan.filters
-    groups, scratch, at_once, tap = plan.groups, plan.sums_scratch, plan.rows_at_once, channels * filters
-    items, weights, total = channels * rows * filters // at_once, plan.weight_count, _make_total(plan)
-    exchange, parameters, put, taps = plan.exchange, plan.parameter_count, make_put(), at_once * columns
-
-    @device_function
-    @unrolled
-    def alone(item, mem, ints, partials, mine, first):
-        k, rest = remainder(item, filters), quotient(item, filters)
-        c, r = remainder(rest, channels), at_once * quotient(rest, channels)
-        sums = tile_of(total(mem, ints, c, r, k, 0), taps + 1)
-        at = mine + exchange + r * columns * tap + c * filters + k
-        for s in unroll(taps):
-            put(partials, at + s * tap, sums[s], first)
-        if r == 0 and c == 0:
-            put(partials, mine + exchange + weights + k, sums[taps], first)
-
-    @device_function
-    @unrolled
-    def part(item, mem, ints, partials, mine, first):
-        within, group = remainder(item, items), quotient(item, items)
-        k, rest = remainder(within, filters), quotient(within, filters)
-        c, r = remainder(rest, channels), at_once * quotient(rest, channels)
-        sums = tile_of(total(mem, ints, c, r, k, group), taps + 1)
-        at = scratch + group * parameters + r * columns * tap + c * filters + k
-        for s in unroll(taps):
-            mem[at + s * tap] = sums[s]
-        if r == 0 and c == 0:
-            mem[scratch + group * parameters + weights + k] = sums[taps]
-
-    @device_function
-    def together(item, mem, ints, partials, mine, first):
-        value = mem[scratch + item]
-        for group in range(1, groups):
-            value += mem[scratch + group * parameters + item]
-        put(partials, mine + exchange + item, value, first)
-
-    first = _busy_threads(plan, threads)
-    if groups == 1:
-        return [each_from(first, items, threads, alone)]
-    return [each_from(first, items * groups, threads, part), each(parameters, threads, together)]
-
-
-def _busy_threads(plan, threads):
-    """Threads that the input's gradient keeps busy at the same time; 0 where it takes so many that all do both."""
-    if plan.input_gradient is None or not plan.pooled:
-        return 0
-    items = plan.cell_count * plan.patch[1] * plan.channels // channels_at_once(plan)
-    busy = -(-items // WARP) * WARP
-    return busy if busy <= MOST_BUSY * threads else 0
-
-
-def _make_total(plan):
-    """Device function (mem, ints, c, r, k, group): sums of rows of taps from `r` on over a group's cells, and the bias.
-
-    Where a thread has all rows, what belongs to a cell is read once for them.
-    """
-    (_, columns), filters, gradient, cells = plan.kernel, plan.filters, plan.gradient, plan.cell_count
-    row, column, channel, corner = plan.x.row, plan.x.column, plan.x.channel, plan.x.corner
-    share, even, corner_of = -(-cells // plan.groups), cells % plan.groups == 0, make_corner(plan)
-    at_once, rows = chunk_of(share), plan.rows_at_once
-    taps = rows * columns
-
-    @device_function
-    @unrolled
-    def total(mem, ints, c, r, k, group):
-        sums = registers(taps + 1)
-        for s in unroll(taps + 1):
-            sums[s] = ZERO
-        at = corner + r * row + c * channel
-        for i in range(share // at_once):
-            for u in unroll(at_once):
-                cell = group * share + i * at_once + u
-                inside = even or cell < cells
-                cell = cell if inside else cells - 1
-                d = mem[narrow(gradient + cell * filters + k)] if inside else ZERO
-                begin = narrow(at + corner_of(ints, cell, k))
-                for j in unroll(rows):
-                    for s in unroll(columns):
-                        sums[j * columns + s] += d * mem[begin + j * row + s * column]
-                sums[taps] += d
-        return sums
-
-    return total
-
-
-def make_put():
-    """Device function (array, at, value, first): the value is written if `first`, else added."""
-
-    @device_function
-    def put(array, at, value, first):
-        if first:
-            array[at] = value
-        else:
-            array[at] += value
-
-    return put
 
 
 def input_gradient(plan, threads):
-    """Gradient of the input, gated by the ReLU below it where there is one.
+    """Gradient of the input, times the derivative of the activation below it where there is one.
 
     Returns
     -------
@@ -211,16 +81,41 @@ def _from_patches(plan, threads):
                 row[b] = sums[j, b]
             store(mem, at + j * patch_row, row)
 
-    items = plan.cell_count * patch_w * bundles
-    return [each(items, threads, scatter), _collected(plan, threads)]
+    return [each(_scatter_items(plan, wide), threads, scatter), _collected(plan, threads)]
+
+
+def _scatter_items(plan, wide):
+    """Columns of all patches, `wide` channels each."""
+    return plan.cell_count * plan.patch[1] * (plan.channels // wide)
+
+
+def busy_threads(plan, threads):
+    """Threads that scattering keeps busy while the others sum weights' gradients; 0 where all do both.
+
+    That is where it takes more than a share of them, or nothing is scattered.
+    """
+    if plan.input_gradient is None or not plan.pooled:
+        return 0
+    busy = -(-_scatter_items(plan, channels_at_once(plan)) // WARP) * WARP
+    return busy if busy <= MOST_BUSY * threads else 0
 
 
 def channels_at_once(plan):
-    """Neighbouring channels that a thread takes: 4 or 2 where they divide evenly and begin at a multiple, else 1.
+    """Neighbouring channels of a patch that a thread takes: the most that divide evenly and leave enough threads work.
+
+    The winner is looked up once for them, and the other threads have more time for the weights' gradient.
+    """
+    aligned = width(plan.channels, plan.transposed, plan.gradient_scratch)
+    options = [n for n in (4, 3, 2) if plan.channels % n == 0 and (n % 2 or aligned % n == 0)]
+    return next((n for n in options if _scatter_items(plan, n) >= ENOUGH_THREADS), 1)
+
+
+def channels_collected(plan):
+    """Neighbouring channels that a thread adds up: 4 or 2 where they divide evenly and begin at a multiple, else 1.
 
     Four only where that leaves work for all threads.
     """
-    most = width(plan.channels, plan.transposed, plan.gradient_scratch, plan.input_gradient)
+    most = width(plan.channels, plan.gradient_scratch, plan.input_gradient)
     enough = plan.cell_count * plan.patch[1] * plan.channels >= 4 * MANY_THREADS
     return most if enough else min(most, 2)
 
@@ -236,7 +131,7 @@ def _collected(plan, threads):
         patch_h * patch_w * channels,
         make_gate(plan),
     )
-    above, before, vector = -(-patch_h // down), -(-patch_w // right), channels_at_once(plan)
+    above, before, vector = -(-patch_h // down), -(-patch_w // right), channels_collected(plan)
     whole_h, whole_w, bundles = patch_h % down == 0, patch_w % right == 0, channels // vector
     load, store = vector_loader(vector), vector_storer(vector)
 

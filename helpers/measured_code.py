@@ -21,13 +21,13 @@ PROGRAMS = "lowered programs"  # stands for a module whose definitions are the p
 SHARED_CODE = ("engines/base.py", "order.py")
 KERNEL_CODE = ("kernels/*.py", "unroll.py", "graphs.py")
 VECTORIZED_CODE = (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
-                   "windows.py")  # fmt: skip
+                   "activations.py", "windows.py")  # fmt: skip
 FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")
 KERAS_CODE = ("engines/keras.py", "engines/keras_parts.py")
 FUSED_CODE = (*SHARED_CODE, "engines/fused.py", "optimizers.py", "unroll.py", "kernels/fused/*.py",
-              *(f"kernels/{name}.py" for name in ("base", "intrinsics", "order", "state")))  # fmt: skip
+              *(f"kernels/{name}.py" for name in ("base", "intrinsics", "order", "pointwise", "state")))  # fmt: skip
 MEASURED_CODE = {
-    "loops": (*SHARED_CODE, "engines/host.py", "engines/loops.py", "loops_kernels.py"),
+    "loops": (*SHARED_CODE, "engines/host.py", "engines/loops.py", "loops_kernels.py", "activation_loops.py"),
     "vectorized": VECTORIZED_CODE,
     "vectorized_optimizers": (*VECTORIZED_CODE, "engines/vectorized_optimizers.py", "optimizers.py"),
     "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),

@@ -3,19 +3,20 @@
 from unittest.mock import patch
 
 import numpy as np
+from activated import ACTIVATED, EVERY_ACTIVATION
 from hypothesis import strategies as st
 from toy_data import ToyDataset
 
 from helpers.architectures import tiny
 from helpers.initialization import initial_parameters
-from helpers.kernels.fused import placing
+from helpers.kernels.fused import input_gradients, placing
 from helpers.kernels.fused.barrier import PATIENCE, STATE_WORDS, counters
 from helpers.kernels.fused.layout import blank_factors, pack
 from helpers.kernels.fused.parts import ARGUMENTS, PER_EPOCH, STEPS
 from helpers.kernels.fused.places import Card
 from helpers.kernels.fused.profile import MOST_PHASES
 from helpers.kernels.state import EPOCH, SAMPLES, SEED
-from helpers.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from helpers.layers import ELU, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
 from helpers.network import Network
 
 H100, CONSUMER, T4 = Card(132, 232448, (9, 0)), Card(46, 101376, (8, 6)), Card(40, 65536, (7, 5))
@@ -70,8 +71,19 @@ NETWORKS = [
     ),
     # the last windows hang over the edge: such a pooling is not joined with the convolution before it
     _named("overhang", (5, 4, 2), Conv2D(3, 1), ReLU(), MaxPool2D(2, 2, "same"), Flatten(), Dense(4), ReLU()),
+    # a thread scatters the gradients of three channels at once
+    _named("three channels", (9, 8, 1), Conv2D(3, 2), ELU(), Conv2D(2, (3, 2)), Tanh(), MaxPool2D(2), Flatten()),
+    *ACTIVATED.values(),
     _named("relus in a row", (6, 5, 1), ReLU(), MaxPool2D(2), Flatten(), Dense(7), ReLU(), ReLU(), Dense(6), ReLU()),
 ]
+
+
+ACTIVATED_ONCE = [[function] for function in EVERY_ACTIVATION]
+
+
+def scatter_many_channels():
+    """Context in which a thread scatters the gradients of several channels on small images, too."""
+    return patch.object(input_gradients, "ENOUGH_THREADS", 1)
 
 
 @st.composite
@@ -84,13 +96,13 @@ def networks(draw):
         padding = draw(st.sampled_from(["valid", "same", (kernel[0] // 2, kernel[1] // 2)]))
         stride = draw(st.integers(1, 2)), draw(st.integers(1, 2))
         layers.append(Conv2D(draw(st.integers(1, 5)), kernel, stride, padding))
-        layers += draw(st.sampled_from([[], [ReLU()], [ReLU(), ReLU()]]))
+        layers += draw(st.sampled_from([[], [ReLU()], *ACTIVATED_ONCE, [ReLU(), ReLU()], [Tanh(), ReLU()]]))
         pool = draw(st.sampled_from([None, MaxPool2D, AvgPool2D]))
         layers += [pool(2, draw(st.integers(1, 2)), draw(st.sampled_from(["valid", "same"])))] if pool else []
-        layers += draw(st.sampled_from([[], [ReLU()]]))
+        layers += draw(st.sampled_from([[], [ReLU()], *ACTIVATED_ONCE]))
     layers.append(Flatten())
     for _ in range(draw(st.integers(0, 2))):
-        layers += [Dense(draw(st.integers(1, 9))), *draw(st.sampled_from([[], [ReLU()]]))]
+        layers += [Dense(draw(st.integers(1, 9))), *draw(st.sampled_from([[], [ReLU()], *ACTIVATED_ONCE]))]
     layers.append(Dense(3))
     try:
         return Network(shape, layers)

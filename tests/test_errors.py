@@ -10,8 +10,6 @@ from toy_data import ToyDataset
 
 from helpers.architectures import lenet5, tiny
 from helpers.engines import make_engine
-from helpers.layers import Conv2D, Dense, Flatten, MaxPool2D
-from helpers.network import Network
 from helpers.optimizers import SGD
 from helpers.startup import card_name
 from helpers.training import Trainer
@@ -100,15 +98,6 @@ def test_unknown_engine():
         ValueError, match="engine is 'cuda'; expected 'auto', 'fused', 'layerwise', 'vectorized', 'loops'"
     ):
         trainer("cuda")
-
-
-def test_layerwise_refuses_a_pooling_that_hangs_over_the_edge():
-    """Joined with the convolution it would read outputs that do not exist."""
-    network = Network((5, 5, 2), [Conv2D(2, 1), MaxPool2D(2, 2, "same"), Flatten(), Dense(3)])
-    with pytest.raises(ValueError, match="behind conv1 hangs over the edge of 5 x 5 outputs") as error:
-        make_engine("layerwise", network, SGD(0.1), 4)
-    assert_one_sentence(error)
-    assert make_engine("vectorized", network, SGD(0.1), 4).name == "vectorized"
 
 
 @ENGINES

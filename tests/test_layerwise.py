@@ -10,6 +10,8 @@ from helpers.architectures import tiny
 from helpers.device import SIMULATOR, cuda
 from helpers.engines import make_engine
 from helpers.kernels.base import Kernel
+from helpers.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from helpers.network import Network
 from helpers.optimizers import SGD
 
 BATCH = 4
@@ -43,6 +45,15 @@ def test_the_losses_with_every_activation_are_the_oracles(network):
     made = make_engine("layerwise", network, OPTIMIZER, BATCH, seed=5)
     made.load(data)
     check_agreement(made.train(0)[0], *agreement_bound(network, OPTIMIZER, data, BATCH, 5, steps), "layerwise")
+
+
+def test_a_pooling_whose_last_windows_hang_over_the_edge_trains_alike():
+    """Joined with the convolution before it, it would read outputs that do not exist."""
+    network = Network((5, 5, 2), [Conv2D(4, 1), ReLU(), MaxPool2D(2, 2, "same"), Flatten(), Dense(3)])
+    data = ToyDataset(network.input_shape, samples=BATCH * 5)
+    made = make_engine("layerwise", network, OPTIMIZER, BATCH, seed=5)
+    made.load(data)
+    check_agreement(made.train(0)[0], *agreement_bound(network, OPTIMIZER, data, BATCH, 5, 5), "layerwise")
 
 
 def test_evaluation_counts_the_last_partial_batch_and_prediction_any_number(trained):

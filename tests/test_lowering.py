@@ -3,8 +3,8 @@
 import pytest
 
 from helpers.architectures import lenet5, tiny, vgg_small
-from helpers.layers import AvgPool2D, Conv2D, Dense, Flatten, ReLU
-from helpers.lowering import fuse_pool, fuse_relu, lower
+from helpers.layers import ELU, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
+from helpers.lowering import fuse_activations, fuse_pool, fuse_relu, lower
 from helpers.network import Network
 
 NETWORKS = [
@@ -55,6 +55,29 @@ def test_a_replaced_operation_stays_unfused():
 def test_a_relu_without_a_fusable_neighbour_stays():
     kinds = [op.kind for op in fuse_relu(lower(NETWORKS[-1])).ops]
     assert "relu_forward" in kinds
+
+
+def test_every_activation_is_fused_where_kernels_can_compute_it():
+    """Into the operations around it, with its derivative at the pooled output; a second one in a row stays."""
+    shape, layers = (6, 6, 1), [Conv2D(2, 3), Tanh(), MaxPool2D(2), Conv2D(3, 2), ELU(0.5), ReLU(), Flatten(), Dense(3)]
+    program = fuse_pool(fuse_activations(lower(Network(shape, layers))))
+    assert [(op.kind, op.activation) for op in program.forward[1:]] == [
+        ("conv_pool_forward", Tanh()), ("conv_forward", ELU(0.5)), ("relu_forward", None), ("dense_forward", None),
+    ]  # fmt: skip
+    masks = {op.layer: (op.kind, op.mask, op.gate) for op in program.backward if op.mask}
+    assert masks == {"pool1": ("pool_input_gradient", "pool1", Tanh())}
+    kinds = [op.kind for op in program.backward]
+    assert [kind for kind in kinds if kind in ("relu_input_gradient", "activation_input_gradient")] == [
+        "relu_input_gradient", "activation_input_gradient",
+    ]  # fmt: skip
+    assert fuse_relu(lower(Network(shape, [Conv2D(2, 3), Tanh(), Flatten(), Dense(3)]))).forward[1].activation is None
+
+
+def test_a_max_pooling_joins_only_whole_windows():
+    layers = [MaxPool2D(2, 2, "same"), Flatten(), Dense(3)]
+    for size, kind in ((4, "conv_pool_forward"), (5, "conv_forward")):
+        program = fuse_pool(fuse_relu(lower(Network((size, size, 1), [Conv2D(2, 1), *layers]))))
+        assert program.forward[1].kind == kind
 
 
 def test_the_first_layer_with_weights_makes_no_input_gradient():

@@ -49,7 +49,8 @@ class ProfiledEngine:
         return self.losses[None, :steps]
 
     def cycles(self):
-        return self.counted
+        _, epochs, _ = self.trained[-1]
+        return self.counted * epochs // fused_rungs.EPOCHS
 
 
 @pytest.fixture
@@ -98,14 +99,14 @@ def test_rungs_are_measured_in_turns_and_numbered(monkeypatch):
 
 
 def test_phases_are_counted_a_step_and_a_block():
-    steps, seconds = 100, 2.0
-    records = fused_rungs.phase_records(NAMES, profile(), IMAGE_BLOCKS, seconds, steps)
+    steps, clock = 100, 2e9
+    records = fused_rungs.phase_records(NAMES, profile(), IMAGE_BLOCKS, clock, steps)
     assert [record["phase"] for record in records] == list(dict.fromkeys(NAMES))
     assert [record["position"] for record in records] == [0, 1, 2, 3, 4]
     forward, backward = records[0], records[2]
     assert (forward["median"], forward["min"], forward["max"]) == (320, 300, 340) and backward["median"] == 300
     assert all(record["runs"] == IMAGE_BLOCKS and record["unit"] == "cycles" for record in records)
-    assert all(record["clock_hz"] == pytest.approx(80 * SEEN / seconds) for record in records)
+    assert all(record["clock_hz"] == clock for record in records)
 
 
 def test_a_profile_is_proven_before_and_after(on_card):
@@ -113,10 +114,25 @@ def test_a_profile_is_proven_before_and_after(on_card):
     records = fused_rungs.phases()
     epochs, launches = fused_rungs.EPOCHS, fused_rungs.LAUNCHES
     assert engine.trained[0] == engine.trained[-1] == (0, 1, 4) and engine.states == ["the first one"] * 2
-    assert engine.trained[1:-1] == [(launch * epochs, epochs, None) for launch in range(launches + 1)]
+    assert engine.trained[1:-1] == [(0, epochs, None)] + [(0, 1, None)] * launches + [(0, epochs, None)] * launches
     assert records[0]["median"] == pytest.approx(32 * SEEN / (epochs * 4))
     assert all(record["network"] == "sketch" and record["agreement"] == pytest.approx(0.5) for record in records)
     assert json.dumps(records)
+
+
+def test_the_clock_does_not_count_how_a_launch_begins(on_card, monkeypatch):
+    """A launch takes a second before its first epoch, and every epoch a tenth."""
+    engine, now = on_card(np.ones(4), profile()), [0.0]
+    train = engine.train
+
+    def timed(first_epoch, epochs=1, steps=None):
+        now[0] += 1.0 + 0.1 * epochs
+        return train(first_epoch, epochs, steps)
+
+    monkeypatch.setattr(engine, "train", timed)
+    monkeypatch.setattr(fused_rungs.time, "perf_counter", lambda: now[0])
+    (record, *_) = fused_rungs.phases()
+    assert record["clock_hz"] == pytest.approx(80 * SEEN / fused_rungs.EPOCHS / 0.1)
 
 
 def test_a_wrong_profile_is_refused(on_card):
@@ -129,7 +145,10 @@ def test_a_wrong_profile_is_refused(on_card):
 
 
 def test_the_floor_counts_each_product_of_a_step():
-    """Forward, weights' gradient, and of all but the first layer the inputs' gradient; one product a cycle here."""
+    """Forward, weights' gradient, and of all but the first layer the inputs' gradient; one product a cycle here.
+
+    Of the convolution's gradient, one output of each pooled window.
+    """
     convolution, dense, batch = 4 * 4 * 3 * 9, 12 * 3, 8
     card = SimpleNamespace(fp32_flops=2e9, clock_khz=1_000_000)
-    assert fused_rungs.floor_cycles(NETWORK, batch, card) == batch * (2 * convolution + 3 * dense)
+    assert fused_rungs.floor_cycles(NETWORK, batch, card) == batch * (convolution + convolution / 4 + 3 * dense)

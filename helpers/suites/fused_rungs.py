@@ -4,6 +4,7 @@ Must not learn how an engine works.
 """
 
 import time
+from math import prod
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from helpers.benchmark import MeasurementError
 from helpers.device import device_properties
 from helpers.engines import make_engine
 from helpers.engines.fused_rung import RUNGS
-from helpers.lowering import lower
-from helpers.roofline import Work, operation_work
+from helpers.lowering import fuse_pool, fuse_relu, lower
+from helpers.roofline import operation_work
 from helpers.suites import asking
 from helpers.suites.epoch import PROOF_RATES
 from helpers.suites.race import measure
@@ -69,12 +70,12 @@ def phases():
     engine = make_engine("fused", work.network, work.optimizer, BATCH, profiled=True)
     engine.load(work.dataset)
     share = _prove(engine, work)
-    seconds, cycles = _profile(engine)
+    cycles, clock_hz = _profile(engine)
     share = max(share, _prove(engine, work))
     named = {"network": work.network.name, "dataset": work.label, "batch_size": BATCH, "precision": "fp32"}
     steps = LAUNCHES * EPOCHS * engine.steps_per_epoch
     floor = floor_cycles(work.network, BATCH, device_properties())
-    made = phase_records(engine.phases, cycles, engine.plan.image_blocks, seconds, steps)
+    made = phase_records(engine.phases, cycles, engine.plan.image_blocks, clock_hz, steps)
     return [{**named, **record, "floor_cycles": floor, "agreement": share} for record in made]
 
 
@@ -87,21 +88,29 @@ def _prove(engine, work):
 
 
 def _profile(engine):
-    """Seconds of several launches together, and the cycles that they counted, shape (blocks, phases)."""
+    """(cycles, clock): cycles of several launches of EPOCHS epochs together, shape (blocks, phases); cycles a second.
+
+    The clock comes from what these launches take longer than such of one epoch, so that it does not count how a launch
+    begins and ends.
+    """
     engine.train(0, EPOCHS)
-    seconds, cycles = 0.0, 0
-    for launch in range(1, LAUNCHES + 1):
-        started = time.perf_counter()
-        engine.train(launch * EPOCHS, EPOCHS)
-        seconds += time.perf_counter() - started
-        counted = engine.cycles()
-        if counted.min() < 0:
-            raise MeasurementError(f"{EPOCHS} epochs take more cycles than 32 bits count; profile fewer")
-        cycles = cycles + counted
-    return seconds, cycles
+    turns = {epochs: [_launch(engine, epochs) for _ in range(LAUNCHES)] for epochs in (1, EPOCHS)}
+    (short_seconds, short), (seconds, cycles) = (map(sum, zip(*turn)) for turn in turns.values())
+    longer = np.median((cycles - short).sum(axis=1))
+    return cycles, float(longer / (seconds - short_seconds))
 
 
-def phase_records(names, cycles, image_blocks, seconds, steps):
+def _launch(engine, epochs):
+    """Seconds of a launch, and the cycles that it counted."""
+    started = time.perf_counter()
+    engine.train(0, epochs)
+    seconds, counted = time.perf_counter() - started, engine.cycles()
+    if counted.min() < 0:
+        raise MeasurementError(f"{epochs} epochs take more cycles than 32 bits count; profile fewer")
+    return seconds, counted
+
+
+def phase_records(names, cycles, image_blocks, clock_hz, steps):
     """Records of a step's phases, those of one name added, in the order of their first.
 
     Parameters
@@ -112,16 +121,14 @@ def phase_records(names, cycles, image_blocks, seconds, steps):
         Counted in `steps` steps.
     image_blocks : int
         Blocks that have images, the first ones: a record's median, min and max are over them.
-    seconds : float
-        Time of the steps.
+    clock_hz : float
+        Cycles of a block in a second.
     steps : int
 
     Returns
     -------
     list of dict
-        `clock_hz`: cycles of a block in a second.
     """
-    clock_hz = float(np.median(cycles.sum(axis=1)) / seconds)
     base = {"experiment": "fused_phase", "system": "fused", "form": "profiled"}
     records = []
     for position, name in enumerate(dict.fromkeys(names)):
@@ -136,7 +143,8 @@ def phase_records(names, cycles, image_blocks, seconds, steps):
 def floor_cycles(network, batch_size, properties):
     """Cycles that a multiprocessor needs for its share of a step's products, all at the card's rate.
 
-    Windows are counted whole, as in roofline.py, although behind a max-pooling only winners have a gradient.
+    As in roofline.py, but behind a max-pooling only winners have a gradient: of such a convolution's gradients, one
+    output of each window counts.
 
     Parameters
     ----------
@@ -149,6 +157,9 @@ def floor_cycles(network, batch_size, properties):
     -------
     float
     """
-    program = lower(network)
-    flops = sum((operation_work(op, program, batch_size) for op in program.ops), Work(0, 0)).flops
+    program, flops = fuse_pool(fuse_relu(lower(network))), 0.0
+    winners = {op.layer: prod(op.pool.out_shape) / prod(op.geometry.out_shape) for op in program.forward if op.pool}
+    for op in program.ops:
+        share = 1.0 if op in program.forward else winners.get(op.layer, 1.0)
+        flops += share * operation_work(op, program, batch_size).flops
     return flops * 1e3 * properties.clock_khz / properties.fp32_flops

@@ -19,6 +19,8 @@ from framework_cases import (
 )
 
 from helpers.engines import make_engine
+from helpers.layers import Conv2D, Dense, Flatten, ReLU
+from helpers.network import Network
 from helpers.optimizers import SGD
 
 PACKAGES = {"pytorch": "torch", "jax": "jax", "tensorflow": "tensorflow"}
@@ -53,6 +55,13 @@ def test_state_continues_a_run(name, form):
 @EVERY_ENGINE
 @pytest.mark.parametrize("network", [*NETWORKS.values(), PADDED], ids=[*NETWORKS, "padding 1"])
 def test_every_geometry_agrees(name, network):
+    check_losses(name, network, form=FORMS[name][0])
+
+
+@EVERY_ENGINE
+def test_a_relu_behind_flatten_agrees(name):
+    """Its tensor is still an image there, in the framework's own layout."""
+    network = Network((5, 4, 2), [Conv2D(3, 2), Flatten(), ReLU(), Dense(3)])
     check_losses(name, network, form=FORMS[name][0])
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fused_cases import DENSE, NETWORKS, POOLED, SHARING, SMALL, networks, share_small_layers
+from fused_cases import DENSE, NETWORKS, POOLED, SHARING, SMALL, networks, scatter_many_channels, share_small_layers
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from toy_data import ToyDataset
@@ -72,6 +72,12 @@ def error(values, exact):
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 def test_losses_parameters_and_slots_are_the_oracles(network):
     assert_agrees(network, OPTIMIZER, batch=5, steps=3)
+
+
+def test_a_thread_may_scatter_the_gradients_of_several_channels():
+    with scatter_many_channels():
+        for network in NETWORKS:
+            assert_agrees(network, OPTIMIZER, batch=3, steps=2)
 
 
 @pytest.mark.parametrize("batch, images", [(1, (1, 1)), (2, (2, 1)), (3, (3, 1)), (5, (3, 2)), (10, (3, 4))], ids=str)

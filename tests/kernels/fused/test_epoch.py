@@ -5,7 +5,18 @@ Interpreted by the tracer; the whole epoch's kernel too, on a card of one multip
 
 import numpy as np
 import pytest
-from fused_cases import DENSE, H100, NETWORKS, POOLED, SHARING, SMALL, T4, arguments, share_small_layers
+from fused_cases import (
+    DENSE,
+    H100,
+    NETWORKS,
+    POOLED,
+    SHARING,
+    SMALL,
+    T4,
+    arguments,
+    scatter_many_channels,
+    share_small_layers,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +107,12 @@ def test_groups_that_share_dense_weights_have_no_race(sharing, capability):
         plan = plan_epoch(DENSE, 8, card, 64)
         assert (plan.members, len(plan.shards)) == sharing and plan.rounds == 2
         check_phases(DENSE, 64, batch=8, card=card)
+
+
+@pytest.mark.parametrize("network", [n for n in NETWORKS if "channels" in n.name or n is POOLED], ids=str)
+def test_scattering_several_channels_has_no_race(network):
+    with scatter_many_channels():
+        check_phases(network, 64, batch=2)
 
 
 @pytest.mark.parametrize("rung", RUNGS)

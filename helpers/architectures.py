@@ -1,6 +1,6 @@
 """The networks that notebooks, tests and benchmarks share, each a function of the image shape."""
 
-from helpers.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from helpers.layers import ELU, AvgPool2D, Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid, Tanh
 from helpers.network import Network
 
 
@@ -61,13 +61,21 @@ def tiny(input_shape=(10, 9, 2), classes=3):
 def small_plans():
     """{name: network} so small that a program which watches every access gets to the end of a few steps.
 
-    By the layers that make them differ: convolutions of two sizes, dense layers of a few units, one of many.
+    By the layers that make them differ: convolutions of two sizes, dense layers of a few units, one of many, and the
+    activations beside ReLU.
     """
     return {
         "two convolutions": _one_channel("two convolutions", 10, ((4, 3), (6, 2)), 7),
         "dense layers": _one_channel("dense layers", 8, ((4, 3),), 18, 11),
         "a large dense layer": _one_channel("a large dense layer", 16, ((4, 3),), 256),
+        "every activation": _smooth(),
     }
+
+
+def _smooth(classes=3):
+    """Every activation but ReLU: behind convolutions that pool and that do not, a pooling, and a dense layer."""
+    layers = [Conv2D(4, 3, padding="same"), LeakyReLU(), MaxPool2D(2), Conv2D(3, 2), ELU(), AvgPool2D(2), Sigmoid()]
+    return Network((8, 8, 1), [*layers, Flatten(), Dense(7), Tanh(), Dense(classes)], name="every activation")
 
 
 def _one_channel(name, side, convolutions, *units, classes=3):

@@ -6,6 +6,7 @@ import pytest
 
 from helpers.device import SIMULATOR
 from helpers.kernels.fused.places import Card
+from helpers.layers import ACTIVATIONS
 from helpers.suites import costs, fused_sanitizer, fused_start, transfers
 from helpers.suites.epoch import TINY
 from helpers.suites.fused_start import CACHED, FIRST
@@ -57,10 +58,11 @@ def test_copies_of_any_system_are_counted_under_a_name_of_their_own(monkeypatch)
 def test_the_sanitizer_sees_every_way_to_keep_and_to_copy_weights(card):
     found = fused_sanitizer.plans(card)
     own = card.copies
-    assert all(layer.resident for layer in found["resident", own].dense)
-    assert any(layer.streams for layer in found["streamed", own].dense)
-    shared = found["shared", own]
+    assert all(layer.resident for layer in found["resident weights", own].dense)
+    assert any(layer.streams for layer in found["streamed weights", own].dense)
+    shared = found["shared weights", own]
     assert shared.shards and shared.image_blocks > shared.members > 1, "several groups"
+    assert {*ACTIVATIONS} <= {type(stage.activation) for stage in found["every activation", own].stages}
     assert all(plan.rounds == 2 and plan.shared_bytes <= card.shared_bytes for plan in found.values())
     assert {copies for _, copies in found} == {"bulk", "asynchronous", "plain"} - (
         {"bulk"} if own == "asynchronous" else {"bulk", "asynchronous"} if own == "plain" else set()

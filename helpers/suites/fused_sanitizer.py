@@ -26,11 +26,13 @@ BLOCKS, BATCH, STEPS, THREADS = 16, 32, 3, 128  # a block has two images of a ba
 PATIENCE = 1 << 30  # looks for a late block: under a tool all of them are late, and its time limit ends what hangs
 OPTIMIZER = SGD(0.02, momentum=0.9)
 NETWORKS = small_plans()
-# by where dense weights lie: the network, and a block's memory in bytes; by the last one, two groups share a layer
+# by what is peculiar: the network, and a block's memory in bytes; where weights are shared, two groups share a layer's
+RESIDENT = "resident weights"
 PLANS = {
-    "resident": (NETWORKS["two convolutions"], 48 * 1024),
-    "streamed": (NETWORKS["dense layers"], 7_000),
-    "shared": (NETWORKS["a large dense layer"], 65_000),
+    RESIDENT: (NETWORKS["two convolutions"], 48 * 1024),
+    "streamed weights": (NETWORKS["dense layers"], 7_000),
+    "shared weights": (NETWORKS["a large dense layer"], 65_000),
+    "every activation": (NETWORKS["every activation"], 48 * 1024),
 }
 # compute capabilities, by how parameters are copied
 COPIES = {"bulk": (9, 0), "asynchronous": (8, 0), "plain": (7, 5)}
@@ -47,17 +49,17 @@ def plans(card, quick=False):
 
     Returns
     -------
-    dict of (where, copies) to Plan
-        Each way to keep dense weights by the card's own copies, where its memory suffices; the resident ones by those
-        of older cards as well.
+    dict of (kind, copies) to Plan
+        Each of PLANS by the card's own copies, where its memory suffices; resident weights by those of older cards as
+        well.
     """
     known = {copies: capability for copies, capability in COPIES.items() if capability <= card.capability}
-    fitting = [(where, card.copies) for where, (_, memory) in PLANS.items() if memory <= card.shared_bytes]
-    fitting += [("resident", copies) for copies in known if copies != card.copies]
+    fitting = [(kind, card.copies) for kind, (_, memory) in PLANS.items() if memory <= card.shared_bytes]
+    fitting += [(RESIDENT, copies) for copies in known if copies != card.copies]
     found = {}
-    for where, copies in fitting[: 1 if quick else None]:
-        network, memory = PLANS[where]
-        found[where, copies] = plan_epoch(network, BATCH, Card(BLOCKS, memory, known[copies]), THREADS)
+    for kind, copies in fitting[: 1 if quick else None]:
+        network, memory = PLANS[kind]
+        found[kind, copies] = plan_epoch(network, BATCH, Card(BLOCKS, memory, known[copies]), THREADS)
     return found
 
 
@@ -78,13 +80,13 @@ def exercise(quick=False):
     wanted = plans(card, quick)
     if not SIMULATOR:
         load([epoch_kernel(plan, OPTIMIZER)[0] for plan in wanted.values()])  # at once: each takes many seconds
-    for kernels, ((where, copies), plan) in enumerate(wanted.items(), 1):
+    for kernels, ((kind, copies), plan) in enumerate(wanted.items(), 1):
         data = synthetic(plan.network.input_shape, train=STEPS * BATCH + 3, classes=plan.network.classes)
         engine = make_engine("fused", plan.network, OPTIMIZER, BATCH, plan=plan, patience=PATIENCE)
         engine.load(data)
         bound = agreement_bound(plan.network, OPTIMIZER, data, BATCH, 0, STEPS)
-        check_agreement(engine.train(0)[0], *bound, f"fused, {where} weights, {copies} copies")
-        print(f"{where} weights, {copies} copies: right, {kernels} kernels so far", flush=True)
+        check_agreement(engine.train(0)[0], *bound, f"fused, {kind}, {copies} copies")
+        print(f"{kind}, {copies} copies: right, {kernels} kernels so far", flush=True)
     return len(wanted)
 
 

@@ -205,10 +205,7 @@ def view(array, offset, size, dtype):
 
 
 def write(array, host, wait=True):
-    """Copy `host` (same size and dtype) into `array`; returns when done.
-
-    Without `wait` it returns as soon as `host` has been read: what is launched without a stream comes behind the copy.
-    """
+    """Copy `host` (same size and dtype) into `array`; returns when done, or, without `wait`, when `host` was read."""
     host = np.ascontiguousarray(host, array.dtype).reshape(-1)
     if host.size != array.size:
         raise ValueError(f"{host.size} elements do not fit an array of {array.size}")

@@ -208,7 +208,7 @@ class FusedEngine(Engine):
         rates = np.concatenate(factors).astype(np.float32).reshape(-1)
         begin = self._control.size - 2 * self._steps
         control[begin : begin + len(rates)] = rates.view(np.int32)
-        device.write(self._control, control, wait=False)
+        device.write(self._control, control, wait=False)  # a launch without a stream comes behind it
 
     def _launch(self, steps):
         if not SIMULATOR:

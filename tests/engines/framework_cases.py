@@ -86,20 +86,23 @@ def check_schedule(name, **options):
 
 
 def check_state(name, **options):
-    """What `state` gives, another engine takes: it ends where the first one does, bit by bit."""
+    """What `state` gives, another engine takes: it ends where the first one does, bit by bit.
+
+    On a card within rounding: what frameworks run there adds in an order of its own from run to run.
+    """
     first, _ = trained(name, **options)
-    kept = first.state()
+    kept, rounding = first.state(), 1e-5 if first.on_gpu else 0
     assert kept["epoch"] == 1
     second = make_engine(name, TINY, OPTIMIZER, BATCH, "fp32", 0, **options)
     second.load(dataset_for(TINY))
     second.load_state(kept)
     for slot, array in second.state().items():
         np.testing.assert_array_equal(array, kept[slot], slot)
-    np.testing.assert_array_equal(first.train(1, 1, 5), second.train(1, 1, 5))
+    np.testing.assert_allclose(first.train(1, 1, 5), second.train(1, 1, 5), rounding)
     first.load_state(first.initial_state())
     again = make_engine(name, TINY, OPTIMIZER, BATCH, "fp32", 0, **options)
     again.load(dataset_for(TINY))
-    np.testing.assert_array_equal(first.train(0, 2), again.train(0, 2))
+    np.testing.assert_allclose(first.train(0, 2), again.train(0, 2), rounding)
 
 
 def check_evaluation(name, **options):

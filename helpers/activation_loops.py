@@ -1,7 +1,8 @@
 """Textbook loops of the activations beside ReLU, as loops_kernels.py has them of every other operation.
 
-Flat arrays of one length; each function fills its first argument from the others, with constants of their type: of y
-from x, or of dx from dy and the output y, which tells the derivative. Plain Python, or compiled by numba.njit.
+Arrays are flat, of one length and one type, float32 or float64, and so are the constants. A forward loop fills y from
+x; a gradient's fills dx from dy and from y, since the output tells the derivative. Plain Python, or compiled by
+numba.njit.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The formulas of the activations beside ReLU: the function of x, and its derivative from the function's output y.
 
-Each takes an array of any float type, which it keeps, and the layer's description with the constants. No exponential
-overflows. Knows layers only; must not learn about geometry, batches or engines.
+Each takes a float32 or float64 array of any shape and the layer's description with the constants, and returns an array
+of that shape and type. No exponential overflows. Knows layers only; must not learn about geometry, batches or engines.
 """
 
 from collections.abc import Callable

@@ -27,11 +27,17 @@ def describe_network(network):
 
 
 def build_network(description):
-    """The Network that `describe_network` described."""
+    """The Network that `describe_network` described; ValueError for a layer or a setting that is not known."""
     layers = []
     for entry in description["layers"]:
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items() if key != "layer"}
-        layers.append(LAYERS[entry["layer"]](**values))
+        try:
+            layers.append(LAYERS[entry["layer"]](**values))
+        except (KeyError, TypeError):
+            raise ValueError(
+                f"the checkpoint has a layer {entry}, which is not known; expected {', '.join(LAYERS)} with the "
+                "settings that helpers/layers.py names"
+            ) from None
     return Network(tuple(description["input_shape"]), layers, description["name"])
 
 

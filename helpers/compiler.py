@@ -21,7 +21,7 @@ import numpy as np
 
 from helpers import device
 from helpers.atomic import write_atomically
-from helpers.device import SIMULATOR, DeviceError, call, cuda
+from helpers.device import SIMULATOR, call, cuda
 from helpers.digest import source_digest
 
 
@@ -131,25 +131,32 @@ class Launchable:
         if len(arrays) != len(self.kernel.arguments):
             raise TypeError(f"{self.kernel.operation} takes {len(self.kernel.arguments)} arrays, got {len(arrays)}")
         shape = (*self.kernel.grid, *self.kernel.block, self.kernel.shared_bytes)
-        queue = stream.handle if stream else 0
-        return BoundLaunch(partial(self._driver.cuLaunchKernel, self._function, *shape, queue), arrays)
+        launch = partial(call, self._driver.cuLaunchKernel, self._function, *shape, stream.handle if stream else 0)
+        return BoundLaunch(launch, arrays, stream)
 
 
 class BoundLaunch:
-    """A launch whose arguments are ready: a call queues it once more. Keeps alive what the arguments point to."""
+    """A launch whose arguments are ready: a call queues it once more. Keeps alive what the arguments point to.
 
-    def __init__(self, queue, arrays):
+    Parameters
+    ----------
+    launch : callable
+        Takes the address of the arguments' addresses, as the driver wants them, and 0: no further settings.
+    arrays : sequence of DeviceArray
+    stream : Stream, optional
+        Where it is queued.
+    """
+
+    def __init__(self, launch, arrays, stream=None):
         size = ctypes.sizeof(ctypes.c_void_p)
-        self._queue, self._arrays = queue, arrays
-        self._pointers = (ctypes.c_void_p * len(arrays))(*(array.pointer for array in arrays))
-        first = ctypes.addressof(self._pointers)
-        self._places = (ctypes.c_void_p * len(arrays))(*(first + size * i for i in range(len(arrays))))
-        self._arguments = ctypes.addressof(self._places)
+        self._launch, self._kept = launch, (arrays, stream)
+        self._arguments = (ctypes.c_void_p * len(arrays))(*(array.pointer for array in arrays))
+        first = ctypes.addressof(self._arguments)
+        self._addresses = (ctypes.c_void_p * len(arrays))(*(first + size * i for i in range(len(arrays))))
+        self._address = ctypes.addressof(self._addresses)
 
     def __call__(self):
-        (status,) = self._queue(self._arguments, 0)
-        if status:
-            raise DeviceError(f"the launch failed: {status.name}")
+        self._launch(self._address, 0)
 
 
 class _Interpreted:

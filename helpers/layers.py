@@ -3,8 +3,10 @@
 `Conv2D`, `MaxPool2D` and `AvgPool2D` are thin constructors of the dimension-free `Conv` and `Pool`.
 """
 
-import math
 from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,27 @@ class ReLU:
 
 @dataclass(frozen=True)
 class LeakyReLU:
-    """x where it is positive, else slope x; its derivative at 0 is `slope`."""
+    """x where it is positive, else slope x; its derivative at 0 is `slope`, 0 to 1."""
 
     slope: float = 0.01
 
     def __post_init__(self):
         if not (_is_number(self.slope) and 0 <= self.slope <= 1):
-            raise ValueError(f"slope is {self.slope!r}; expected a float from 0 to 1")
+            raise ValueError(f"slope is {self.slope!r}; expected a number from 0 to 1")
+        object.__setattr__(self, "slope", float(self.slope))
 
 
 @dataclass(frozen=True)
 class ELU:
-    """x where it is positive, else alpha (exp(x) - 1); its derivative at 0 is `alpha`."""
+    """x where it is positive, else alpha (exp(x) - 1); its derivative at 0 is `alpha`, above 0."""
 
     alpha: float = 1.0
 
     def __post_init__(self):
-        if not (_is_number(self.alpha) and 0 < self.alpha < math.inf):
-            raise ValueError(f"alpha is {self.alpha!r}; expected a finite float above 0")
+        known = np.finfo(np.float32)
+        if not (_is_number(self.alpha) and float(known.smallest_subnormal) <= self.alpha <= float(known.max)):
+            raise ValueError(f"alpha is {self.alpha!r}; expected a number above 0 that float32 holds")
+        object.__setattr__(self, "alpha", float(self.alpha))
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Dense:
 
 
 def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _spread(value, rank, what):

@@ -160,9 +160,15 @@ def fuse_relu(program, keep=frozenset()):
 
 
 def fuse_activations(program):
-    """The same for every activation, for kernels that can compute any of them where they write.
+    """As `fuse_relu`, but for every activation, for kernels that can compute any of them where they write.
 
-    All are non-decreasing: the largest of a window is the largest of their outputs, so that pooling may come first.
+    All are non-decreasing: the largest of a window is also the largest of its outputs, so that pooling may come first.
+    (Where rounding makes outputs of a window equal, the winner is then the larger input, not the first of them.)
+
+    Parameters
+    ----------
+    program : Program
+        As lowered.
 
     Returns
     -------
@@ -217,7 +223,7 @@ LARGEST_FUSED_WINDOW = 16  # cells that a thread holds in registers at once
 
 
 def fuse_pool(program, keep=frozenset()):
-    """Join each convolution with the max-pooling behind it (after `fuse_relu`): "conv_pool_forward".
+    """Join each convolution with the max-pooling behind it (after its activation was fused): "conv_pool_forward".
 
     The convolution's own output then never exists, so nothing else may read it: the pooling's gradient needs only the
     winners and, as its mask, the pooled tensor. Joined are windows that do not overlap nor hang over the edge, without

@@ -19,7 +19,7 @@ CODE = "code"  # folder of the definitions, beside the measurement files
 PROGRAMS = "lowered programs"  # stands for a module whose definitions are the programs that engines are given
 # by engine, the modules whose change makes its measurements stale; what every engine runs on comes first
 SHARED_CODE = ("engines/base.py", "order.py")
-KERNEL_CODE = ("kernels/*.py", "unroll.py", "graphs.py")
+KERNEL_CODE = ("kernels/*.py", "kernels/tensor/*.py", "unroll.py", "graphs.py")
 VECTORIZED_CODE = (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
                    "activations.py", "windows.py")  # fmt: skip
 FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")

@@ -8,7 +8,7 @@ import functools
 from dataclasses import MISSING, fields, is_dataclass
 
 from helpers.architectures import lenet5, plain_blocks, small_cnn, small_plans, tiny, vgg_small
-from helpers.lowering import fuse_pool, fuse_relu, lower
+from helpers.lowering import fuse_activations, fuse_pool, fuse_relu, lower
 
 # sizes of plain_blocks: what stays when another one grows, and what each grows to
 PLAIN = {"size": 32, "channels": 32, "depth": 4}
@@ -42,6 +42,7 @@ def program_texts():
         texts[name] = program_text(program)
         texts[f"{name}, fused ReLU"] = program_text(apart)
         texts[f"{name}, fused"] = program_text(fuse_pool(apart))
+        texts[f"{name}, every activation fused"] = program_text(fuse_pool(fuse_activations(program)))
     return texts
 
 

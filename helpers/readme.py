@@ -48,7 +48,7 @@ FEWER_BITS = (
 )
 SANITIZER = (
     "compute-sanitizer ({tools}) finds {errors:.0f} errors in {kernels} kernels: those of whole training steps and of "
-    "every shape class."
+    "shape classes around their tiles."
 )
 
 

@@ -53,6 +53,10 @@ def _named(name, shape, *layers):
     return Network(shape, [*layers, Dense(3)], name=name)
 
 
+# a thread scatters the gradients of three channels at once
+THREE_CHANNELS = _named(
+    "three channels", (9, 8, 1), Conv2D(3, 2), ELU(), Conv2D(2, (3, 2)), Tanh(), MaxPool2D(2), Flatten()
+)
 NETWORKS = [
     tiny(),  # overlapping max-pooling, a stride, padding
     POOLED,
@@ -71,8 +75,7 @@ NETWORKS = [
     ),
     # the last windows hang over the edge: such a pooling is not joined with the convolution before it
     _named("overhang", (5, 4, 2), Conv2D(3, 1), ReLU(), MaxPool2D(2, 2, "same"), Flatten(), Dense(4), ReLU()),
-    # a thread scatters the gradients of three channels at once
-    _named("three channels", (9, 8, 1), Conv2D(3, 2), ELU(), Conv2D(2, (3, 2)), Tanh(), MaxPool2D(2), Flatten()),
+    THREE_CHANNELS,
     *ACTIVATED.values(),
     _named("relus in a row", (6, 5, 1), ReLU(), MaxPool2D(2), Flatten(), Dense(7), ReLU(), ReLU(), Dense(6), ReLU()),
 ]

@@ -24,14 +24,19 @@ def geometry_of(function, shape=(1,)):
 
 @pytest.mark.parametrize("slope", [-0.1, 1.5, float("nan"), float("inf"), "0.1", None, True])
 def test_a_slope_that_is_none_is_named(slope):
-    with pytest.raises(ValueError, match="^slope is .*; expected a float from 0 to 1$"):
+    with pytest.raises(ValueError, match="^slope is .*; expected a number from 0 to 1$"):
         LeakyReLU(slope)
 
 
-@pytest.mark.parametrize("alpha", [0, -1.0, float("nan"), float("inf"), "1", None, True])
+@pytest.mark.parametrize("alpha", [0, -1.0, float("nan"), float("inf"), 1e300, 1e-60, "1", None, True])
 def test_an_alpha_that_is_none_is_named(alpha):
-    with pytest.raises(ValueError, match="^alpha is .*; expected a finite float above 0$"):
+    with pytest.raises(ValueError, match="^alpha is .*; expected a number above 0 that float32 holds$"):
         ELU(alpha)
+
+
+def test_constants_may_be_numbers_of_numpy():
+    assert LeakyReLU(np.float32(0.25)) == LeakyReLU(0.25) and ELU(np.int64(2)) == ELU(2.0)
+    assert {type(LeakyReLU(np.float32(0.25)).slope), type(ELU(2).alpha)} == {float}
 
 
 def test_the_list_names_every_one_but_relu():

@@ -1,13 +1,15 @@
 """Compiling without a card: keys follow the source, resources are read, errors are named."""
 
+import ctypes
 import os
+import weakref
 
 import numpy as np
 import pytest
 from numba import float32
 
 from helpers import compiler
-from helpers.compiler import CompileError, cache_folder, clear_cache, kernel_key, launch
+from helpers.compiler import BoundLaunch, CompileError, cache_folder, clear_cache, kernel_key, launch
 from helpers.device import SIMULATOR, cuda
 from helpers.kernels.base import Kernel
 from helpers.kernels.intrinsics import load4, quotient, remainder, shared_floats, store4
@@ -132,3 +134,23 @@ def test_a_kernel_that_does_not_compile_is_named():
 
         assert not SIMULATOR
         compile_ptx(Kernel("probe", body, (1, 1, 1), (1, 1, 1)), (7, 5))
+
+
+def test_a_bound_launch_hands_over_its_arrays_addresses_and_keeps_them_alive():
+    class Array:
+        def __init__(self, pointer):
+            self.pointer = pointer
+
+    seen, arrays = [], [Array(0x1000 + i) for i in range(3)]
+    kept = [weakref.ref(array) for array in arrays]
+
+    def launch(address, further):
+        places = (ctypes.c_void_p * 3).from_address(address)
+        seen.append([ctypes.c_void_p.from_address(place).value for place in places])
+        assert further == 0
+
+    bound = BoundLaunch(launch, arrays)
+    del arrays
+    bound()
+    bound()
+    assert seen == [[0x1000, 0x1001, 0x1002]] * 2 and all(reference() for reference in kept)

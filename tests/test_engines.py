@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from activated import ACTIVATED
+from activated import ACTIVATED, check_derivative_at_zero
 from toy_data import ToyDataset
 
 from helpers import reference
@@ -67,6 +67,11 @@ def test_every_activation_trains_alike(network):
     np.testing.assert_array_equal(losses, oracle[0])
     for name in ("vectorized", "loops"):
         check_agreement(engine(name, network=network, dataset=dataset).train(0)[0], losses, allowed, name)
+
+
+@pytest.mark.parametrize("name, options", [("loops", {}), ("loops", {"compiled": False}), ("vectorized", {})], ids=str)
+def test_derivatives_at_zero(name, options):
+    check_derivative_at_zero(name, **options)
 
 
 def test_the_bound_notices_a_wrong_gradient(bound, monkeypatch):

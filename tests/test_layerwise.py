@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from activated import ACTIVATED
+from activated import ACTIVATED, check_derivative_at_zero
 from toy_data import ToyDataset
 
 from helpers.agreement import agreement_bound, check_agreement
@@ -45,6 +45,10 @@ def test_the_losses_with_every_activation_are_the_oracles(network):
     made = make_engine("layerwise", network, OPTIMIZER, BATCH, seed=5)
     made.load(data)
     check_agreement(made.train(0)[0], *agreement_bound(network, OPTIMIZER, data, BATCH, 5, steps), "layerwise")
+
+
+def test_derivatives_at_zero():
+    check_derivative_at_zero("layerwise")
 
 
 def test_a_pooling_whose_last_windows_hang_over_the_edge_trains_alike():

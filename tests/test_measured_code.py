@@ -188,7 +188,19 @@ def test_the_programs_are_of_the_networks_that_suites_measure():
             sizes = {**BASE, by: value}
             network = plain_blocks((sizes["size"],) * 2 + (3,), channels=sizes["channels"], depth=sizes["depth"])
             assert network in networks, f"{by} {value}"
-    assert len(measured_programs.program_texts()) == 3 * len(networks)
+    texts = measured_programs.program_texts()
+    assert len(texts) == 4 * len(networks)
+    smooth = [texts[name] for name in texts if name.startswith("every activation")]
+    assert len({*smooth}) == 2, "without a ReLU only fusing every activation changes a program"
+
+
+def test_a_change_of_the_fusion_that_the_fused_kernel_asks_for_is_seen(monkeypatch):
+    name = next(name for name in measured_programs.program_texts() if name.startswith("every") and "fused" in name)
+    before = measured_programs.program_texts.__wrapped__()
+    monkeypatch.setattr(measured_programs, "fuse_activations", lambda program: program)
+    after = measured_programs.program_texts.__wrapped__()
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed and all(key.endswith("every activation fused") for key in changed) and name not in changed
 
 
 def test_committed_measurements_are_of_todays_code():

@@ -80,6 +80,9 @@ def test_a_schedule_must_be_given_again(tmp_path):
 @pytest.mark.parametrize("network", [tiny(), lenet5(), vgg_small()])
 def test_a_network_survives_its_description(network):
     assert build_network(describe_network(network)) == network
+    for entry in ({"layer": "GELU"}, {"layer": "LeakyReLU", "slopes": 0.1}):
+        with pytest.raises(ValueError, match="has a layer .* which is not known; expected Conv, Pool, "):
+            build_network({**describe_network(network), "layers": [entry]})
 
 
 def test_saving_leaves_one_whole_file(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from helpers.drawing.stacked_bars import (
 )
 from helpers.number_text import show_share, show_time
 
-BAR, FLOOR, HEADS, FOOT = 0.55, 0.24, 0.32, 0.06  # inches: the bar, the floor's mark, names of kinds, below them
+BAR, FLOOR, HEADS, FOOT = 0.55, 0.34, 0.32, 0.06  # inches: the bar, the floor's row, names of kinds, below them
 
 
 @dataclass(frozen=True)
@@ -164,15 +164,14 @@ def _head_kinds(axes, phases, total, clock_hz):
     middles = [left + width / 2 for _, left, width in heads]
     places = spread(middles, [text_width(text, SIZE, "bold") + 0.1 for text in texts], 3 * SPACE, ROOM)
     for (text, left, width), x in zip(heads, places):
-        axes.plot([left + 0.02, left + width - 0.02], [FOOT + HEADS - 0.08] * 2, color=INK, lw=1)
+        axes.plot([left + 0.05, left + width - 0.05], [FOOT + HEADS - 0.08] * 2, color=INK, lw=1)
         axes.text(x, FOOT, text, ha="center", va="bottom", fontsize=SIZE, fontweight="bold", color=INK)
 
 
 def _mark_floor(axes, length, text, top):
-    """A line as long as the arithmetic takes, right below the bar."""
-    y, tick = top - 0.1, 0.05
-    axes.plot([0, length], [y, y], color=INK, lw=1.6, solid_capstyle="butt")
-    axes.plot([length, length], [y - tick, y + tick], color=INK, lw=1.6)
+    """A bar of its own, as long as the arithmetic takes, in a row below the step's."""
+    y, high = top - 0.19, 0.13
+    axes.barh(y, length, high, color=INK)
     fits_beside = length + 0.16 + text_width(text, SIZE) <= ROOM
     axes.text(length + (0.08 if fits_beside else -0.12), y, text, ha="left" if fits_beside else "right", va="center",
               fontsize=SIZE, color=INK, bbox={"facecolor": "white", "pad": 1, "linewidth": 0})  # fmt: skip

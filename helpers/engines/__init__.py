@@ -40,8 +40,7 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
         For an unknown name, an optimizer that the engine does not offer, or whatever else the engine refuses.
     """
     if name == "auto":
-        plan = None if options else _fused_plan(network, batch_size, precision)
-        name, options = ("fused", {"plan": plan}) if plan else (_fastest_other(optimizer), options)
+        name, options = _fastest(network, optimizer, batch_size, precision, options)
     if name not in ENGINES:
         raise ValueError(f"engine is {name!r}; expected 'auto', {', '.join(map(repr, ENGINES))}")
     if not optimizer.plain and name not in EVERY_OPTIMIZER:
@@ -60,9 +59,17 @@ def _refuse_layers(name, network):
     for stage in network.stages:
         if isinstance(stage.layer, REFUSED_LAYERS[name]):
             raise ValueError(
-                f"engine {name!r} cannot run {stage.name}, a {type(stage.layer).__name__}: its only activation is "
-                "ReLU; choose 'pytorch', 'jax' or 'tensorflow'"
+                f"engine {name!r} cannot run {stage.name}: of activations this project gives it ReLU only, no "
+                f"{type(stage.layer).__name__}; choose 'pytorch', 'jax' or 'tensorflow'"
             )
+
+
+def _fastest(network, optimizer, batch_size, precision, options):
+    """Name and options of the fastest engine here: by what was measured of their kinds, nothing is timed."""
+    plan = None if options else _fused_plan(network, batch_size, precision)
+    if plan is None:
+        return _fastest_other(optimizer), options
+    return "fused", {"plan": plan}
 
 
 def _fused_plan(network, batch_size, precision):

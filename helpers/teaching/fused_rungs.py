@@ -41,10 +41,10 @@ LADDER = (
     Rung("epoch graph", "all kernels of an epoch in one CUDA graph", "every kernel starts, reads memory, ends"),
     _rung("one launch", "one kernel; images stay in shared memory", "long sums, each by one thread; weights from L2"),
     _rung("weights at hand", "dense weights in shared memory", "long sums, each by one thread: most threads wait"),
-    _rung("shared sums", "several threads share a sum of a gradient", "few warps; a read serves few products"),
-    _rung("more from a read", "a read serves several filters or rows", "few warps: nobody computes while they wait"),
-    _rung("more threads", "more warps a block, which take turns", "a step begins with copies; nobody computes"),
-    _rung("copies that run on", "nobody waits for dense weights", "reads, barriers, meetings: see below"),
+    _rung("shared sums", "threads share a sum (parallel reduction)", "few warps; a read serves few products"),
+    _rung("more from a read", "a read serves more (register blocking)", "few warps: while they wait, nobody computes"),
+    _rung("more threads", "more warps take turns (occupancy)", "a step begins with copies; nobody computes"),
+    _rung("copies that run on", "no wait for dense weights (async copies)", "reads, barriers, meetings: see below"),
 )
 
 

@@ -12,6 +12,7 @@ from helpers.tracing.block import Block
 from helpers.tracing.coroutines import Rebinder, plain
 from helpers.tracing.cuda_stand_in import Cuda, stand_ins
 from helpers.tracing.memory import CheckedArray, TracedArray, TraceError, poison
+from helpers.tracing.warp_matrices import matrix_stand_ins
 
 
 class Execution:
@@ -35,7 +36,7 @@ class Execution:
         self.kernel = kernel
         self.cuda = Cuda(kernel.grid, kernel.block, kernel.shared_bytes, record)
         self.names = list(inspect.signature(plain(kernel.body)).parameters)
-        self._body = Rebinder(stand_ins(self.cuda)).rebind(kernel.body)
+        self._body = Rebinder(stand_ins(self.cuda) | matrix_stand_ins()).rebind(kernel.body)
 
     def __call__(self, *arrays, blocks=None, outputs=()):
         """Run every block, or those numbered `blocks`.

@@ -4,7 +4,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from activated import ACTIVATED
+from activated import ACTIVATED, check_derivative_at_zero
 from framework_cases import (
     NETWORKS,
     OPTIMIZER,
@@ -56,6 +56,11 @@ def test_state_continues_a_run(name, form):
 @pytest.mark.parametrize("network", [*NETWORKS.values(), PADDED], ids=[*NETWORKS, "padding 1"])
 def test_every_geometry_agrees(name, network):
     check_losses(name, network, form=FORMS[name][0])
+
+
+@EVERY_ENGINE
+def test_derivatives_at_zero(name):
+    check_derivative_at_zero(name)
 
 
 @EVERY_ENGINE

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from activated import check_derivative_at_zero
 from fused_cases import DENSE, NETWORKS, POOLED, SHARING, SMALL, networks, scatter_many_channels, share_small_layers
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from helpers.agreement import MARGIN, agreement_bound, check_agreement
 from helpers.architectures import vgg_small
 from helpers.device import SIMULATOR
 from helpers.engines import ENGINES, make_engine
+from helpers.kernels.fused.input_gradients import channels_at_once
 from helpers.kernels.fused.places import Card, DoesNotFit
 from helpers.kernels.fused.plan import plan_epoch
 from helpers.layers import Dense, Flatten, ReLU
@@ -74,10 +76,19 @@ def test_losses_parameters_and_slots_are_the_oracles(network):
     assert_agrees(network, OPTIMIZER, batch=5, steps=3)
 
 
+def test_derivatives_at_zero():
+    check_derivative_at_zero("fused")
+
+
 def test_a_thread_may_scatter_the_gradients_of_several_channels():
+    several = set()
     with scatter_many_channels():
         for network in NETWORKS:
             assert_agrees(network, OPTIMIZER, batch=3, steps=2)
+            plan = plan_epoch(network, 3, Card(3, 1 << 16, (7, 5)), 32)
+            scattering = (s for s in plan.convolutions if s.pooled and s.input_gradient is not None)
+            several |= {channels_at_once(stage) for stage in scattering}
+    assert several >= {3, 4}
 
 
 @pytest.mark.parametrize("batch, images", [(1, (1, 1)), (2, (2, 1)), (3, (3, 1)), (5, (3, 2)), (10, (3, 4))], ids=str)

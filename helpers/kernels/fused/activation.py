@@ -70,7 +70,11 @@ def activation_forward(plan, threads):
 
 
 def activation_input_gradient(plan, threads):
-    """Device function (thread, mem, ints): what is kept for the output is the gradient of the input already."""
+    """Device function (thread, mem, ints): of an activation that stands alone.
+
+    What is kept for its output is the gradient of its input already (see above); so only the derivative of an
+    activation below it is still to be multiplied by.
+    """
     (_, columns, channels), size = plan.x.shape, plan.x.size
     gradient, target, gate = plan.gradient, plan.input_gradient, make_gate(plan)
 

@@ -1,4 +1,4 @@
-"""A few neighbouring floats of shared memory: two or four by one access, from a multiple of them on, three by three."""
+"""A few neighbouring floats of shared memory: two or four by one aligned access, three by three accesses."""
 
 from helpers.device import device_function
 from helpers.kernels.fused.intrinsics import load2, store2

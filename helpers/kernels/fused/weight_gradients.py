@@ -37,8 +37,9 @@ def make_corner(plan):
 def weight_gradient(plan, threads):
     """Sums over an image's cells of gradient x input, for the exchange between blocks.
 
-    A thread has one row of taps of a filter and channel; where there are more threads, groups of them share the
-    cells. Neighbouring threads have neighbouring filters: they read few different cells, and write side by side.
+    A thread has one row of taps of a filter and channel, or all rows; where there are more threads than that makes,
+    groups of them share the cells. Neighbouring threads have neighbouring filters: they read few different cells, and
+    write side by side.
     Order of the sums: as the layer's parameters.
 
     Returns

@@ -1,0 +1,1 @@
+"""Tensor cores: their fragments, instructions and number formats, and kernels that multiply with them."""

@@ -1,0 +1,163 @@
+"""Instructions of tensor cores, and the conversions to their formats, with Python twins (`.py_func`) of what is scalar.
+
+A warp calls `mma_*` and `load_matrices` together, all 32 lanes; the interpreter lets the lanes exchange their words
+(tracing/warp_matrices.py). A word is a float32 whose bits are the value or the two values, so that words move like
+floats; nobody calculates with it. Must not learn what is multiplied.
+"""
+
+import numpy as np
+
+from helpers.device import SIMULATOR, device_function
+
+
+def _round_tf32(value):
+    """Word of a float32 as the nearest tf32, 10 bits of mantissa; ties away from zero (sm_80 and up)."""
+    bits = np.float32(value).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def _pack_bf16(low, high):
+    """Two float32 rounded to bf16, ties to even, in one word (sm_80 and up)."""
+    bits = np.array([low, high], np.float32).view(np.uint32)
+    bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return (bits[0] | bits[1] << np.uint32(16)).view(np.float32)
+
+
+def _pack_fp16(low, high):
+    """Two float32 rounded to float16, ties to even, in one word."""
+    return np.array([low, high], np.float32).astype(np.float16).view(np.float32)[0]
+
+
+def _load_matrices(words, index):
+    """Four words: of each of four 8 x 8 matrices of 16-bit values (8 x 4 of 32 bits) those of this lane.
+
+    Lane l names the place of row l % 8 of matrix l // 8 in shared memory, four words from a multiple of 4 on; it gets
+    word l % 4 of row l // 4 of every matrix.
+    """
+    raise NotImplementedError("the lanes of a warp exchange rows: the interpreter's stand-in does")
+
+
+def _mma(name):
+    def multiply(*registers):
+        raise NotImplementedError("the lanes of a warp multiply together: the interpreter's stand-in does")
+
+    multiply.__name__ = name
+    return multiply
+
+
+if SIMULATOR:
+    round_tf32, pack_bf16, pack_fp16 = (device_function(f) for f in (_round_tf32, _pack_bf16, _pack_fp16))
+    load_matrices = _load_matrices
+    mma_tf32, mma_bf16, mma_fp16, mma_fp16_short = map(_mma, ("mma_tf32", "mma_bf16", "mma_fp16", "mma_fp16_short"))
+else:
+    from llvmlite import ir
+
+    try:
+        from numba.cuda import cgutils, types
+        from numba.cuda.extending import intrinsic
+    except ImportError:  # older numba-cuda shares numba's own
+        from numba.core import cgutils, types
+        from numba.extending import intrinsic
+
+    from helpers.kernels.tensor.fragments import SHAPES
+
+    INT, LONG, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
+
+    def _assembly(builder, result, operands, text, constraints, volatile=False):
+        """One instruction, executed by all lanes of a warp at once."""
+        kinds = ir.FunctionType(result, [operand.type for operand in operands])
+        code = ir.InlineAsm(kinds, text, constraints, side_effect=volatile)
+        return builder.call(code, operands, attrs=("convergent",))
+
+    def _conversion(operands, text):
+        """Intrinsic of some float32 that gives a word."""
+
+        def typed(typingctx, *values):
+            def codegen(context, builder, sig, args):
+                floats = [context.cast(builder, v, t, types.float32) for v, t in zip(args, sig.args)]
+                word = _assembly(builder, INT, floats, text, ",".join(["=r", *["f"] * operands]))
+                return builder.bitcast(word, FLOAT)
+
+            return types.float32(*values), codegen
+
+        return typed
+
+    @intrinsic
+    def round_tf32(typingctx, value):
+        return _conversion(1, "cvt.rna.tf32.f32 $0, $1;")(typingctx, value)
+
+    @intrinsic
+    def pack_bf16(typingctx, low, high):
+        return _conversion(2, "cvt.rn.bf16x2.f32 $0, $2, $1;")(typingctx, low, high)
+
+    @intrinsic
+    def pack_fp16(typingctx, low, high):
+        text = "{ .reg .b16 l, h; cvt.rn.f16.f32 l, $1; cvt.rn.f16.f32 h, $2; mov.b32 $0, {l, h}; }"
+        return _conversion(2, text)(typingctx, low, high)
+
+    @intrinsic
+    def load_matrices(typingctx, words, index):
+        signature = types.UniTuple(types.float32, 4)(words, index)
+
+        def codegen(context, builder, sig, args):
+            index = context.cast(builder, args[1], sig.args[1], types.intp)
+            array = args[0]
+            if isinstance(sig.args[0], types.Array):
+                array = context.make_array(sig.args[0])(context, builder, array).data
+            address = builder.ptrtoint(builder.gep(array, [index]), LONG)
+            text = (
+                "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $4; cvt.u32.u64 s, a; "
+                "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0, $1, $2, $3}, [s]; }"
+            )
+            result = ir.LiteralStructType([INT] * 4)
+            loaded = _assembly(builder, result, [address], text, "=r,=r,=r,=r,l,~{memory}", volatile=True)
+            return cgutils.pack_array(
+                builder, [builder.bitcast(builder.extract_value(loaded, i), FLOAT) for i in range(4)]
+            )
+
+        return signature, codegen
+
+    def _multiplication(name, instruction):
+        """Intrinsic of the registers of A, of B and of four sums that gives the new sums."""
+        shape = SHAPES[name]
+        a, b = shape.a_words, shape.b_words
+        braces = [", ".join(f"${i}" for i in range(first, last)) for first, last in
+                  ((0, 4), (4, 4 + a), (4 + a, 4 + a + b), (4 + a + b, 8 + a + b))]  # fmt: skip
+        text = f"mma.sync.aligned.{instruction} " + ", ".join(f"{{{part}}}" for part in braces) + ";"
+        constraints = ",".join(["=f"] * 4 + ["r"] * (a + b) + ["f"] * 4)
+
+        def typed(typingctx, *values):
+            def codegen(context, builder, sig, args):
+                floats = [context.cast(builder, v, t, types.float32) for v, t in zip(args, sig.args)]
+                operands = [builder.bitcast(word, INT) for word in floats[: a + b]] + floats[a + b :]
+                sums = _assembly(builder, ir.LiteralStructType([FLOAT] * 4), operands, text, constraints)
+                return cgutils.pack_array(builder, [builder.extract_value(sums, i) for i in range(4)])
+
+            return types.UniTuple(types.float32, 4)(*values), codegen
+
+        return typed
+
+    @intrinsic
+    def mma_tf32(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
+        build = _multiplication("mma_tf32", "m16n8k8.row.col.f32.tf32.tf32.f32")
+        return build(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3)
+
+    @intrinsic
+    def mma_bf16(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
+        build = _multiplication("mma_bf16", "m16n8k16.row.col.f32.bf16.bf16.f32")
+        return build(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3)
+
+    @intrinsic
+    def mma_fp16(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
+        build = _multiplication("mma_fp16", "m16n8k16.row.col.f32.f16.f16.f32")
+        return build(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3)
+
+    @intrinsic
+    def mma_fp16_short(typingctx, a0, a1, b0, c0, c1, c2, c3):
+        build = _multiplication("mma_fp16_short", "m16n8k8.row.col.f32.f16.f16.f32")
+        return build(typingctx, a0, a1, b0, c0, c1, c2, c3)
+
+    round_tf32.py_func, pack_bf16.py_func, pack_fp16.py_func = _round_tf32, _pack_bf16, _pack_fp16
+    load_matrices.py_func = _load_matrices
+    for _intrinsic in (mma_tf32, mma_bf16, mma_fp16, mma_fp16_short):
+        _intrinsic.py_func = _mma(_intrinsic.__name__)

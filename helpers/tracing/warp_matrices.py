@@ -1,0 +1,42 @@
+"""What a warp does together with matrices, interpreted: its lanes hand in words and get theirs of the result.
+
+Knows the fragments of tensor cores; must not learn what the matrices mean.
+"""
+
+import numpy as np
+
+from helpers.kernels.tensor.fragments import SHAPES, WARP, multiply
+from helpers.tracing.cuda_stand_in import FULL_MASK, Request
+
+
+def matrix_stand_ins():
+    """Collectives by the names of kernels/tensor/intrinsics.py."""
+    return {"load_matrices": _load_matrices} | {name: _multiplication(name) for name in SHAPES}
+
+
+def _load_matrices(words, index):
+    row = words.load(index, 4, 2)
+    return (yield Request("load_matrices", _hand_out_rows, row, mask=FULL_MASK))
+
+
+def _hand_out_rows(requests):
+    """Word l % 4 of row l // 4 of each matrix, whose rows its eight lanes read."""
+    return {
+        lane: tuple(requests[8 * matrix + lane // 4].value[lane % 4] for matrix in range(4)) for lane in range(WARP)
+    }
+
+
+def _multiplication(name):
+    a_words, b_words = SHAPES[name].a_words, SHAPES[name].b_words
+
+    def combine(requests):
+        lanes = [requests[lane].value for lane in range(WARP)]
+        a = np.array([values[:a_words] for values in lanes], np.float32)
+        b = np.array([values[a_words : a_words + b_words] for values in lanes], np.float32)
+        sums = np.array([values[a_words + b_words :] for values in lanes], np.float32)
+        return dict(enumerate(map(tuple, multiply(name, a, b, sums))))
+
+    def mma(*registers):
+        return (yield Request(name, combine, registers, mask=FULL_MASK))
+
+    return mma

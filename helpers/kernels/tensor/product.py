@@ -36,6 +36,10 @@ class Tile:
                 f"the tile is {self}; expected {WARP_COLUMNS} columns and a multiple of 16 rows a warp, and a multiple "
                 "of 32 terms"
             )
+        if self.rows * self.terms % (4 * self.threads) or self.columns * self.terms % (8 * self.threads):
+            raise ValueError(
+                f"{self.threads} threads do not share a stage of {self} evenly; choose more rows or fewer warps"
+            )
 
     @property
     def threads(self):

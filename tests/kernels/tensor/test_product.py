@@ -90,3 +90,5 @@ def test_a_format_that_is_not_there_is_refused(precision, card, words):
 def test_a_tile_that_does_not_come_out_even_is_refused(sizes):
     with pytest.raises(ValueError, match="expected 32 columns and a multiple of 16 rows a warp"):
         Tile(**sizes)
+    with pytest.raises(ValueError, match="256 threads do not share a stage of Tile.* evenly"):
+        Tile(16, 256, 1, 8)

@@ -84,10 +84,11 @@ def test_a_thread_may_scatter_the_gradients_of_several_channels():
     several = set()
     with scatter_many_channels():
         for network in NETWORKS:
-            assert_agrees(network, OPTIMIZER, batch=3, steps=2)
-            plan = plan_epoch(network, 3, Card(3, 1 << 16, (7, 5)), 32)
-            scattering = (s for s in plan.convolutions if s.pooled and s.input_gradient is not None)
-            several |= {channels_at_once(stage) for stage in scattering}
+            stages = plan_epoch(network, 3, Card(3, 1 << 16, (7, 5)), 32).convolutions
+            scattering = (stage for stage in stages if stage.pooled and stage.input_gradient is not None)
+            if found := {channels_at_once(stage) for stage in scattering} - {1}:
+                assert_agrees(network, OPTIMIZER, batch=3, steps=2)
+                several |= found
     assert several >= {3, 4}
 
 

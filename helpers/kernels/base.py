@@ -60,7 +60,6 @@ ARGUMENTS = {
         ("correct", "int32"),
         ("state", "int32"),
     ),
-    "tensor_product": (("c", "float32"), ("a", "float32"), ("b", "float32")),
     "collect_metrics": (
         ("losses", "float32"),
         ("hits", "int32"),
@@ -89,7 +88,6 @@ OUTPUTS = {
     "dense_forward": ("y",),
     "dense_input_gradient": ("dx",),
     "dense_weight_gradient": ("gradient",),
-    "tensor_product": ("c",),
     "softmax_cross_entropy": ("d_logits", "sample_loss", "correct"),
 }
 

@@ -55,6 +55,15 @@ class Tile:
         return self.warp_rows * WARP_COLUMNS // WARP
 
 
+@dataclass(frozen=True)
+class ProductKernel(Kernel):
+    """A kernel of c = a b; it is no operation of a training step."""
+
+    @property
+    def arguments(self):
+        return ("c", "float32"), ("a", "float32"), ("b", "float32")
+
+
 def tensor_product(m, n, length, form, tile=None):
     """Kernel of c (m, n) = a (m, length) b (length, n), all float32 in C order; sums in float32.
 
@@ -67,8 +76,7 @@ def tensor_product(m, n, length, form, tile=None):
 
     Returns
     -------
-    Kernel
-        Its arguments are c, a, b.
+    ProductKernel
     """
     tile = tile or Tile()
     pitch = tile.terms // form.packed + GUARD
@@ -92,7 +100,7 @@ def tensor_product(m, n, length, form, tile=None):
         store(c, row, column, sums)
 
     blocks = -(-m // tile.rows) * column_tiles
-    return Kernel("tensor_product", body, (blocks, 1, 1), (tile.threads, 1, 1), shared_bytes=2 * 4 * buffer)
+    return ProductKernel("tensor_product", body, (blocks, 1, 1), (tile.threads, 1, 1), shared_bytes=2 * 4 * buffer)
 
 
 def _make_start(tile):

@@ -19,7 +19,7 @@ CODE = "code"  # folder of the definitions, beside the measurement files
 PROGRAMS = "lowered programs"  # stands for a module whose definitions are the programs that engines are given
 # by engine, the modules whose change makes its measurements stale; what every engine runs on comes first
 SHARED_CODE = ("engines/base.py", "order.py")
-KERNEL_CODE = ("kernels/*.py", "kernels/tensor/*.py", "unroll.py", "graphs.py")
+KERNEL_CODE = ("kernels/*.py", "unroll.py", "graphs.py")
 VECTORIZED_CODE = (*SHARED_CODE, "engines/host.py", "engines/forked.py", "engines/vectorized.py", "reference.py",
                    "activations.py", "windows.py")  # fmt: skip
 FRAMEWORK_CODE = (*SHARED_CODE, "engines/framework.py")
@@ -33,7 +33,7 @@ MEASURED_CODE = {
     "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),
     "fused": FUSED_CODE,
     "fused_rung": (*FUSED_CODE, "engines/fused_rung.py"),
-    "kernel": KERNEL_CODE,
+    "kernel": (*KERNEL_CODE, "kernels/tensor/*.py"),
     "pytorch": (*FRAMEWORK_CODE, "engines/pytorch.py", "engines/pytorch_layers.py"),
     "jax": (*FRAMEWORK_CODE, "engines/jax.py"),
     "keras": (*FRAMEWORK_CODE, *KERAS_CODE),

@@ -97,8 +97,8 @@ def test_no_star_imports(path):
 
 
 def test_only_device_imports_numba_cuda_at_module_level():
-    """compiler.py and the three intrinsics.py may reach into its internals; nobody else at all."""
-    intrinsics = tuple(f"helpers/kernels/{room}intrinsics.py" for room in ("", "fused/", "tensor/"))
+    """compiler.py and the two intrinsics.py may reach into its internals; nobody else at all."""
+    intrinsics = ("helpers/kernels/intrinsics.py", "helpers/kernels/fused/intrinsics.py")
     internals = ("helpers/device.py", "helpers/compiler.py", *intrinsics)
     for path in HELPERS:
         names = list(imported(tree_of(path)))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from helpers.device import device_function
 from helpers.kernels.tensor import intrinsics
+from helpers.kernels.tensor.fragments import SHAPES
 from helpers.kernels.tensor.intrinsics import round_tf32
 
 STARTS = {"tf32": (8, 0), "bf16": (8, 0), "fp16": (7, 5)}  # compute capability from which on a format is there
-PACKED = {"tf32": 1, "bf16": 2, "fp16": 2}  # values of a word
 WHOLE_FP16 = (8, 0)  # from here on an instruction takes 16 terms of fp16, eight words of a row; before, half of them
 
 
@@ -46,10 +46,11 @@ def format_of(precision, capability):
     if capability < STARTS[precision]:
         least, has = (".".join(map(str, c)) for c in (STARTS[precision], capability))
         raise ValueError(f"{precision} needs a card of compute capability {least}; this one has {has}: choose 'fp16'")
-    if precision == "fp16" and capability < WHOLE_FP16:
-        return Format(PACKED[precision], intrinsics.pack_fp16, _in_halves(intrinsics.mma_fp16_short))
+    halves = precision == "fp16" and capability < WHOLE_FP16
+    name = "mma_fp16_short" if halves else f"mma_{precision}"
+    multiply = (_in_halves if halves else _at_once)(getattr(intrinsics, name))
     encode = {"tf32": _first_of_two, "bf16": intrinsics.pack_bf16, "fp16": intrinsics.pack_fp16}[precision]
-    return Format(PACKED[precision], encode, _at_once(getattr(intrinsics, f"mma_{precision}")))
+    return Format(SHAPES[name].packed, encode, multiply)
 
 
 @device_function

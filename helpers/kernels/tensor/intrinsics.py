@@ -8,6 +8,8 @@ floats; nobody calculates with it. Must not learn what is multiplied.
 import numpy as np
 
 from helpers.device import SIMULATOR, device_function
+from helpers.kernels.tensor.fragments import SHAPES
+from helpers.rounding import round_to
 
 
 def _round_tf32(value):
@@ -18,9 +20,8 @@ def _round_tf32(value):
 
 def _pack_bf16(low, high):
     """Two float32 rounded to bf16, ties to even, in one word (sm_80 and up)."""
-    bits = np.array([low, high], np.float32).view(np.uint32)
-    bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return (bits[0] | bits[1] << np.uint32(16)).view(np.float32)
+    bits = round_to([low, high], "bf16").view(np.uint32)
+    return (bits[0] >> np.uint32(16) | bits[1]).view(np.float32)
 
 
 def _pack_fp16(low, high):
@@ -31,8 +32,8 @@ def _pack_fp16(low, high):
 def _load_matrices(words, index):
     """Four words: of each of four 8 x 8 matrices of 16-bit values (8 x 4 of 32 bits) those of this lane.
 
-    Lane l names the place of row l % 8 of matrix l // 8 in shared memory, four words from a multiple of 4 on; it gets
-    word l % 4 of row l // 4 of every matrix.
+    `words` is a pointer into shared memory. Lane l names the place of row l % 8 of matrix l // 8 there, four words from
+    a multiple of 4 on; it gets word l % 4 of row l // 4 of every matrix.
     """
     raise NotImplementedError("the lanes of a warp exchange rows: the interpreter's stand-in does")
 
@@ -48,18 +49,11 @@ def _mma(name):
 if SIMULATOR:
     round_tf32, pack_bf16, pack_fp16 = (device_function(f) for f in (_round_tf32, _pack_bf16, _pack_fp16))
     load_matrices = _load_matrices
-    mma_tf32, mma_bf16, mma_fp16, mma_fp16_short = map(_mma, ("mma_tf32", "mma_bf16", "mma_fp16", "mma_fp16_short"))
+    mma_tf32, mma_bf16, mma_fp16, mma_fp16_short = map(_mma, SHAPES)
 else:
     from llvmlite import ir
 
-    try:
-        from numba.cuda import cgutils, types
-        from numba.cuda.extending import intrinsic
-    except ImportError:  # older numba-cuda shares numba's own
-        from numba.core import cgutils, types
-        from numba.extending import intrinsic
-
-    from helpers.kernels.tensor.fragments import SHAPES
+    from helpers.kernels.intrinsics import cgutils, intrinsic, types  # of numba-cuda, or of an older one's numba
 
     INT, LONG, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -101,10 +95,7 @@ else:
 
         def codegen(context, builder, sig, args):
             index = context.cast(builder, args[1], sig.args[1], types.intp)
-            array = args[0]
-            if isinstance(sig.args[0], types.Array):
-                array = context.make_array(sig.args[0])(context, builder, array).data
-            address = builder.ptrtoint(builder.gep(array, [index]), LONG)
+            address = builder.ptrtoint(builder.gep(args[0], [index]), LONG)
             text = (
                 "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $4; cvt.u32.u64 s, a; "
                 "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0, $1, $2, $3}, [s]; }"

@@ -10,6 +10,7 @@ import numpy as np
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
+from helpers.kernels.conv_core import zeros
 from helpers.kernels.intrinsics import load4, pointer, quotient, remainder, shared_floats
 from helpers.kernels.tensor.intrinsics import load_matrices
 from helpers.unroll import registers, tile_of, unroll, unrolled
@@ -50,7 +51,7 @@ class Tile:
         return self.rows // self.row_warps
 
     @property
-    def sums(self):
+    def accumulators(self):
         """Sums of a thread."""
         return self.warp_rows * WARP_COLUMNS // WARP
 
@@ -83,7 +84,7 @@ def tensor_product(m, n, length, form, tile=None):
     first_b, buffer = tile.rows * pitch, (tile.rows + tile.columns) * pitch
     rounds, column_tiles = -(-length // tile.terms), -(-n // tile.columns)
     tile_rows, tile_columns = tile.rows, tile.columns
-    (fetch, put), start = _make_transfer(m, n, length, form, tile, pitch), _make_start(tile)
+    (fetch, put), start = _make_transfer(m, n, length, form, tile, pitch), zeros(tile)
     multiply, store = _make_stage(form, tile, pitch), _make_store(m, n, tile)
 
     def body(c, a, b):
@@ -101,20 +102,6 @@ def tensor_product(m, n, length, form, tile=None):
 
     blocks = -(-m // tile.rows) * column_tiles
     return ProductKernel("tensor_product", body, (blocks, 1, 1), (tile.threads, 1, 1), shared_bytes=2 * 4 * buffer)
-
-
-def _make_start(tile):
-    count = tile.sums
-
-    @device_function
-    @unrolled
-    def start():
-        sums = registers(count)
-        for i in unroll(count):
-            sums[i] = ZERO
-        return sums
-
-    return start
 
 
 def _make_transfer(m, n, length, form, tile, pitch):

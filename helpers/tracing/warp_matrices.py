@@ -11,7 +11,8 @@ from helpers.tracing.cuda_stand_in import FULL_MASK, Request
 
 def matrix_stand_ins():
     """Collectives by the names of kernels/tensor/intrinsics.py."""
-    return {"load_matrices": _load_matrices} | {name: _multiplication(name) for name in SHAPES}
+    loads = {"load_matrices": _load_matrices, "load_transposed": _load_transposed}
+    return loads | {name: _multiplication(name) for name in SHAPES}
 
 
 def _load_matrices(words, index):
@@ -24,6 +25,18 @@ def _hand_out_rows(requests):
     return {
         lane: tuple(requests[8 * matrix + lane // 4].value[lane % 4] for matrix in range(4)) for lane in range(WARP)
     }
+
+
+def _load_transposed(words, index):
+    row = words.load(index, 4, 2)
+    return (yield Request("load_transposed", _hand_out_columns, row, mask=FULL_MASK))
+
+
+def _hand_out_columns(requests):
+    """Values 2 * (l % 4) and the next of column l // 4 of each matrix of 16-bit values."""
+    rows = np.array([requests[lane].value for lane in range(WARP)], np.float32).view(np.uint16).reshape(4, 8, 8)
+    words = np.ascontiguousarray(rows.transpose(0, 2, 1)).view(np.float32)  # matrix, column, pair of rows
+    return {lane: tuple(words[:, lane // 4, lane % 4]) for lane in range(WARP)}
 
 
 def _multiplication(name):

@@ -8,24 +8,39 @@ from dataclasses import dataclass
 from helpers.device import device_function
 from helpers.kernels.tensor import intrinsics
 from helpers.kernels.tensor.fragments import SHAPES
-from helpers.kernels.tensor.intrinsics import round_tf32
+from helpers.kernels.tensor.intrinsics import mma_tf32, put_half, round_tf32
 
-STARTS = {"tf32": (8, 0), "bf16": (8, 0), "fp16": (7, 5)}  # compute capability from which on a format is there
+# compute capability from which on a format is there
+STARTS = {"3xtf32": (8, 0), "tf32": (8, 0), "bf16": (8, 0), "fp16": (7, 5)}
 WHOLE_FP16 = (8, 0)  # from here on an instruction takes 16 terms of fp16, eight words of a row; before, half of them
+COPIES = (8, 0)  # from here on copies to shared memory run on while the thread computes
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format on one card: `packed` values of a word, and two device functions.
+    """One format on one card: `packed` values of a word, and device functions.
 
     encode(low, high) -> word: of two float32 that follow each other; only the first where a word holds one value.
     multiply(a, low, high, c0, c1, c2, c3) -> four sums: `a` are four words of A, rows l // 4 and l // 4 + 8 of its
     first and of its last four words (l: the lane); `low` and `high` the words of B, of its column l // 4.
+    total(word) -> float32: the sum of a word's values.
+    put(array, index, value): a float32, rounded, to an array of `storage`, in which each value has a cell.
+
+    `copies` tells whether the card copies to shared memory while its threads compute.
     """
 
+    name: str
     packed: int
     encode: object
     multiply: object
+    total: object
+    put: object
+    copies: bool
+
+    @property
+    def storage(self):
+        """Type of an array with a cell for each value."""
+        return "float32" if self.packed == 1 else "uint16"
 
 
 def format_of(precision, capability):
@@ -33,7 +48,7 @@ def format_of(precision, capability):
 
     Parameters
     ----------
-    precision : {"tf32", "bf16", "fp16"}
+    precision : {"3xtf32", "tf32", "bf16", "fp16"}
     capability : (int, int)
 
     Raises
@@ -46,16 +61,73 @@ def format_of(precision, capability):
     if capability < STARTS[precision]:
         least, has = (".".join(map(str, c)) for c in (STARTS[precision], capability))
         raise ValueError(f"{precision} needs a card of compute capability {least}; this one has {has}: choose 'fp16'")
+    copies = capability >= COPIES
+    if precision == "3xtf32":
+        return Format(precision, 1, _first_of_two, _in_three, _itself, _put_value, copies)
+    if precision == "tf32":
+        return Format(precision, 1, _rounded_first, _at_once(mma_tf32), _itself, _put_tf32, copies)
     halves = precision == "fp16" and capability < WHOLE_FP16
     name = "mma_fp16_short" if halves else f"mma_{precision}"
     multiply = (_in_halves if halves else _at_once)(getattr(intrinsics, name))
-    encode = {"tf32": _first_of_two, "bf16": intrinsics.pack_bf16, "fp16": intrinsics.pack_fp16}[precision]
-    return Format(SHAPES[name].packed, encode, multiply)
+    pack, low, high = (getattr(intrinsics, f"{verb}_{precision}") for verb in ("pack", "low", "high"))
+    return Format(precision, SHAPES[name].packed, pack, multiply, _sum_of(low, high), _put_packed(pack), copies)
 
 
 @device_function
 def _first_of_two(low, high):
+    return low
+
+
+@device_function
+def _rounded_first(low, high):
     return round_tf32(low)
+
+
+@device_function
+def _itself(word):
+    return word
+
+
+@device_function
+def _put_value(array, index, value):
+    array[index] = value
+
+
+@device_function
+def _put_tf32(array, index, value):
+    array[index] = round_tf32(value)
+
+
+def _sum_of(low, high):
+    @device_function
+    def total(word):
+        return low(word) + high(word)
+
+    return total
+
+
+def _put_packed(pack):
+    @device_function
+    def put(array, index, value):
+        put_half(array, index, pack(value, value))
+
+    return put
+
+
+@device_function
+def _in_three(a, low, high, c0, c1, c2, c3):
+    """Of float32 words, by three products of tf32: each operand is its nearest tf32 and what that leaves.
+
+    The product of what both leave is too small to count (Ootomo and Yokota, Int. J. High Perform. Comput. Appl. 36,
+    2022). The small products come first.
+    """
+    x0, x1, x2, x3 = round_tf32(a[0]), round_tf32(a[1]), round_tf32(a[2]), round_tf32(a[3])
+    y0, y1 = round_tf32(low), round_tf32(high)
+    u0, u1, u2, u3 = round_tf32(a[0] - x0), round_tf32(a[1] - x1), round_tf32(a[2] - x2), round_tf32(a[3] - x3)
+    v0, v1 = round_tf32(low - y0), round_tf32(high - y1)
+    c0, c1, c2, c3 = mma_tf32(x0, x1, x2, x3, v0, v1, c0, c1, c2, c3)
+    c0, c1, c2, c3 = mma_tf32(u0, u1, u2, u3, y0, y1, c0, c1, c2, c3)
+    return mma_tf32(x0, x1, x2, x3, y0, y1, c0, c1, c2, c3)
 
 
 def _at_once(mma):

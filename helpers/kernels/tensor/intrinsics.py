@@ -38,6 +38,42 @@ def _load_matrices(words, index):
     raise NotImplementedError("the lanes of a warp exchange rows: the interpreter's stand-in does")
 
 
+def _load_transposed(words, index):
+    """As `load_matrices` for 16-bit values, each 8 x 8 matrix transposed: its columns are handed out as rows."""
+    raise NotImplementedError("the lanes of a warp exchange rows: the interpreter's stand-in does")
+
+
+def _copy_words(target, index, source, begin, inside):
+    """Start to copy four words, 16-byte aligned, from global to shared memory; zeros if not `inside` (sm_80 and up)."""
+    for i in range(4):
+        target[index + i] = source[begin + i] if inside else np.float32(0.0)
+
+
+def _low_bf16(word):
+    """First of the two bf16 values of a word, as float32."""
+    return (np.float32(word).view(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def _high_bf16(word):
+    """Second of the two bf16 values of a word, as float32."""
+    return (np.float32(word).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def _low_fp16(word):
+    """First of the two float16 values of a word, as float32."""
+    return np.float32(np.array([word], np.float32).view(np.float16)[0])
+
+
+def _high_fp16(word):
+    """Second of the two float16 values of a word, as float32."""
+    return np.float32(np.array([word], np.float32).view(np.float16)[1])
+
+
+def _put_half(array, index, word):
+    """Write the first 16-bit value of `word` to a uint16 array."""
+    array[index] = np.float32(word).view(np.uint32) & np.uint32(0xFFFF)
+
+
 def _mma(name):
     def multiply(*registers):
         raise NotImplementedError("the lanes of a warp multiply together: the interpreter's stand-in does")
@@ -48,7 +84,10 @@ def _mma(name):
 
 if SIMULATOR:
     round_tf32, pack_bf16, pack_fp16 = (device_function(f) for f in (_round_tf32, _pack_bf16, _pack_fp16))
-    load_matrices = _load_matrices
+    low_bf16, high_bf16, low_fp16, high_fp16, put_half, copy_words = (
+        device_function(f) for f in (_low_bf16, _high_bf16, _low_fp16, _high_fp16, _put_half, _copy_words)
+    )
+    load_matrices, load_transposed = _load_matrices, _load_transposed
     mma_tf32, mma_bf16, mma_fp16, mma_fp16_short = map(_mma, SHAPES)
 else:
     from llvmlite import ir
@@ -89,8 +128,70 @@ else:
         text = "{ .reg .b16 l, h; cvt.rn.f16.f32 l, $1; cvt.rn.f16.f32 h, $2; mov.b32 $0, {l, h}; }"
         return _conversion(2, text)(typingctx, low, high)
 
+    def _value(typingctx, text):
+        """Intrinsic of a word that gives a float32."""
+
+        def typed(word):
+            def codegen(context, builder, sig, args):
+                bits = builder.bitcast(context.cast(builder, args[0], sig.args[0], types.float32), INT)
+                return _assembly(builder, FLOAT, [bits], text, "=f,r")
+
+            return types.float32(word), codegen
+
+        return typed
+
     @intrinsic
-    def load_matrices(typingctx, words, index):
+    def low_bf16(typingctx, word):
+        return _value(typingctx, "{ .reg .b32 b; shl.b32 b, $1, 16; mov.b32 $0, b; }")(word)
+
+    @intrinsic
+    def high_bf16(typingctx, word):
+        return _value(typingctx, "{ .reg .b32 b; and.b32 b, $1, 0xFFFF0000; mov.b32 $0, b; }")(word)
+
+    @intrinsic
+    def low_fp16(typingctx, word):
+        return _value(typingctx, "{ .reg .b16 l, h; mov.b32 {l, h}, $1; cvt.f32.f16 $0, l; }")(word)
+
+    @intrinsic
+    def high_fp16(typingctx, word):
+        return _value(typingctx, "{ .reg .b16 l, h; mov.b32 {l, h}, $1; cvt.f32.f16 $0, h; }")(word)
+
+    def _place(context, builder, array_type, array, index, index_type):
+        """LLVM pointer to element `index` of an array or pointer."""
+        index = context.cast(builder, index, index_type, types.intp)
+        if isinstance(array_type, types.Array):
+            array = context.make_array(array_type)(context, builder, array).data
+        return builder.gep(array, [index])
+
+    @intrinsic
+    def put_half(typingctx, array, index, word):
+        def codegen(context, builder, sig, args):
+            place = _place(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            bits = builder.bitcast(context.cast(builder, args[2], sig.args[2], types.float32), INT)
+            builder.store(builder.trunc(bits, ir.IntType(16)), place)
+            return context.get_dummy_value()
+
+        return types.void(array, index, word), codegen
+
+    @intrinsic
+    def copy_words(typingctx, target, index, source, begin, inside):
+        def codegen(context, builder, sig, args):
+            into = _place(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            out = _place(context, builder, sig.args[2], args[2], args[3], sig.args[3])
+            taken = context.cast(builder, args[4], sig.args[4], types.boolean)
+            size = builder.select(taken, ir.Constant(INT, 16), ir.Constant(INT, 0))
+            text = (
+                "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $0; cvt.u32.u64 s, a; "
+                "cp.async.cg.shared.global [s], [$1], 16, $2; }"
+            )
+            operands = [builder.ptrtoint(into, LONG), builder.ptrtoint(out, LONG), size]
+            _assembly(builder, ir.VoidType(), operands, text, "l,l,r,~{memory}", volatile=True)
+            return context.get_dummy_value()
+
+        return types.void(target, index, source, begin, inside), codegen
+
+    def _loading(words, index, instruction):
+        """Intrinsic of a pointer into shared memory that gives four words."""
         signature = types.UniTuple(types.float32, 4)(words, index)
 
         def codegen(context, builder, sig, args):
@@ -98,7 +199,7 @@ else:
             address = builder.ptrtoint(builder.gep(args[0], [index]), LONG)
             text = (
                 "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $4; cvt.u32.u64 s, a; "
-                "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0, $1, $2, $3}, [s]; }"
+                f"ldmatrix.sync.aligned.m8n8.x4{instruction}.shared.b16 {{$0, $1, $2, $3}}, [s]; }}"
             )
             result = ir.LiteralStructType([INT] * 4)
             loaded = _assembly(builder, result, [address], text, "=r,=r,=r,=r,l,~{memory}", volatile=True)
@@ -107,6 +208,14 @@ else:
             )
 
         return signature, codegen
+
+    @intrinsic
+    def load_matrices(typingctx, words, index):
+        return _loading(words, index, "")
+
+    @intrinsic
+    def load_transposed(typingctx, words, index):
+        return _loading(words, index, ".trans")
 
     def _multiplication(name, instruction):
         """Intrinsic of the registers of A, of B and of four sums that gives the new sums."""
@@ -149,6 +258,13 @@ else:
         return build(typingctx, a0, a1, b0, c0, c1, c2, c3)
 
     round_tf32.py_func, pack_bf16.py_func, pack_fp16.py_func = _round_tf32, _pack_bf16, _pack_fp16
-    load_matrices.py_func = _load_matrices
+    low_bf16.py_func, high_bf16.py_func, low_fp16.py_func, high_fp16.py_func = (
+        _low_bf16,
+        _high_bf16,
+        _low_fp16,
+        _high_fp16,
+    )
+    put_half.py_func, copy_words.py_func = _put_half, _copy_words
+    load_matrices.py_func, load_transposed.py_func = _load_matrices, _load_transposed
     for _intrinsic in (mma_tf32, mma_bf16, mma_fp16, mma_fp16_short):
         _intrinsic.py_func = _mma(_intrinsic.__name__)

@@ -1,0 +1,53 @@
+"""Kernels of a training step on tensor cores: the fixed argument order of each operation.
+
+As kernels/base.py has it for float32 in the visible layout; here activations, their gradients and weights are words
+in the layouts of layout.py. Must not learn how a kernel works.
+"""
+
+from dataclasses import dataclass
+
+from helpers.kernels.base import ARGUMENTS, Kernel
+
+FORWARD = (
+    ("y", "float32"),  # words; float32 values where it is the logits
+    ("gate", "int32"),  # written where the activation or a pooling closes gates
+    ("x", "float32"),
+    ("w", "float32"),  # words, packed for the forward pass
+    ("b", "float32"),  # float32 values
+)
+INPUT_GRADIENT = (
+    ("dx", "float32"),  # words, of the larger image where the pooling in front is undone
+    ("dy", "float32"),
+    ("w", "float32"),  # words, packed for the input gradient
+    ("gate", "int32"),
+)
+WEIGHT_GRADIENT = (
+    ("gradient", "float32"),  # (splits, weights + biases) partial sums in the visible layout
+    ("x", "float32"),
+    ("dy", "float32"),
+)
+TENSOR_ARGUMENTS = {
+    "load_batch": ARGUMENTS["load_batch"],  # input: words
+    "conv_forward": FORWARD,
+    "conv_pool_forward": FORWARD,
+    "dense_forward": FORWARD,
+    "conv_input_gradient": INPUT_GRADIENT,
+    "dense_input_gradient": INPUT_GRADIENT,
+    "conv_weight_gradient": WEIGHT_GRADIENT,
+    "dense_weight_gradient": WEIGHT_GRADIENT,
+    "softmax_cross_entropy": ARGUMENTS["softmax_cross_entropy"],  # d_logits: words; logits: (N, padded classes)
+    "update": ARGUMENTS["update"],
+}
+
+
+@dataclass(frozen=True)
+class TensorKernel(Kernel):
+    """A kernel of `TENSOR_ARGUMENTS`; `storage` is the type of cells of the packed weights that "update" writes."""
+
+    storage: str = "float32"
+
+    @property
+    def arguments(self):
+        """(name, dtype) of every argument, in order."""
+        packed = (("packed", self.storage),) if self.operation == "update" else ()
+        return TENSOR_ARGUMENTS[self.operation] + packed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 ALIGNMENT = 256  # bytes; what a GPU allocator guarantees, and enough for any vector load
-WIDTHS = {"uint8": 1, "int32": 4}
+WIDTHS = {"uint8": 1, "int32": 4, "float32": 4}
 
 
 @dataclass(frozen=True)

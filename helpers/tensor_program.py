@@ -9,7 +9,8 @@ from math import prod
 
 from helpers.kernels.tensor.finish import LARGEST_WINDOW
 from helpers.kernels.tensor.layout import LANE_CHANNELS, padded
-from helpers.lowering import Program, Tensor, fuse_pool, fuse_relu, lower
+from helpers.layers import Flatten
+from helpers.lowering import POINTWISE, Program, Tensor, fuse_pool, fuse_relu, lower
 
 FEW_CHANNELS = 8  # of a first convolution's input: more fill a good part of a tile by themselves
 POOLED_COLUMNS = (1, 2, 4, 8)  # of windows that lanes of a warp have between them
@@ -71,11 +72,15 @@ def is_unfolded(op):
     return op.kind.startswith("conv") and op.inputs[0] == "input" and op.geometry.in_channels <= FEW_CHANNELS
 
 
-def image_of(program, op):
-    """(D, H, W, channels) of the image that a dense operation of the lowered `program` reads."""
-    name = op.inputs[0] if not op.kind.endswith("input_gradient") else op.outputs[0].removeprefix("d_")
-    shape = program.tensors[name].shape
-    return (1, 1, 1, prod(shape)) if name == "input" else _four(shape)
+def image_of(network, layer):
+    """(D, H, W, channels) of the image that dense layer `layer` reads; where it reads the input, one cell of all."""
+    stages = [stage for stage in network.stages if not isinstance(stage.layer, POINTWISE)]
+    names = [stage.name for stage in stages]
+    before = stages[: names.index(layer)]
+    if all(isinstance(stage.layer, Flatten) for stage in before):
+        return (1, 1, 1, prod(network.input_shape))
+    source = before[-1]
+    return _four(source.input_shape if isinstance(source.layer, Flatten) else source.output_shape)
 
 
 def _four(shape):

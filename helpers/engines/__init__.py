@@ -10,6 +10,7 @@ from helpers.layers import ACTIVATIONS
 ENGINES = {
     "fused": ("helpers.engines.fused", "FusedEngine"),
     "layerwise": ("helpers.engines.layerwise", "LayerwiseEngine"),
+    "tensor": ("helpers.engines.tensor", "TensorEngine"),
     "vectorized": ("helpers.engines.vectorized", "VectorizedEngine"),
     "loops": ("helpers.engines.loops", "LoopsEngine"),
     "vectorized_optimizers": ("helpers.engines.vectorized_optimizers", "VectorizedOptimizersEngine"),

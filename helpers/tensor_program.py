@@ -7,8 +7,8 @@ Knows lowering and the layout of layout.py; must not learn about kernels or engi
 from dataclasses import replace
 from math import prod
 
-from helpers.kernels.tensor.finish import LARGEST_WINDOW
 from helpers.kernels.tensor.layout import LANE_CHANNELS, padded
+from helpers.kernels.tensor.windows import LARGEST_WINDOW
 from helpers.layers import Flatten
 from helpers.lowering import POINTWISE, Program, Tensor, fuse_pool, fuse_relu, lower
 

@@ -44,12 +44,15 @@ def _multiplication(name):
 
     def combine(requests):
         lanes = [requests[lane].value for lane in range(WARP)]
-        a = np.array([values[:a_words] for values in lanes], np.float32)
-        b = np.array([values[a_words : a_words + b_words] for values in lanes], np.float32)
-        sums = np.array([values[a_words + b_words :] for values in lanes], np.float32)
-        return dict(enumerate(map(tuple, multiply(name, a, b, sums))))
+        a, b, sums = (np.array([values[i] for values in lanes], np.float32) for i in range(3))
+        for j in range(4):
+            for half in range(4 // a_words):
+                rows = a[:, a_words * half : a_words * (half + 1)]
+                columns = b[:, 2 * j + b_words * half : 2 * j + b_words * (half + 1)]
+                sums[:, 4 * j : 4 * j + 4] = multiply(name, rows, columns, sums[:, 4 * j : 4 * j + 4])
+        return dict(enumerate(map(tuple, sums)))
 
-    def mma(*registers):
-        return (yield Request(name, combine, registers, mask=FULL_MASK))
+    def mma(a, left, right, sums):
+        return (yield Request(name, combine, (a, (*left, *right), sums), mask=FULL_MASK))
 
     return mma

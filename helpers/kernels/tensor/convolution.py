@@ -8,13 +8,13 @@ of a row meets every kernel row that needs it. Must not learn what becomes of a 
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.conv_core import zeros
 from helpers.kernels.intrinsics import pointer, quotient, remainder, shared_floats
 from helpers.kernels.tensor.correlation import PITCH, WARP
 from helpers.kernels.tensor.intrinsics import load_matrices
 from helpers.kernels.tensor.layout import CHUNK, TILE
 from helpers.kernels.tensor.staging import copier, patch_copier, weight_copier
-from helpers.unroll import registers, tile_of, unroll, unrolled
+from helpers.kernels.tensor.tiles import LINE_SUMS, add_shared, blank, put_shared, tile_of
+from helpers.unroll import unroll, unrolled
 
 STEP = 8  # words of a row that are multiplied at once
 
@@ -34,7 +34,7 @@ def correlator(staging, form, finish):
     -------
     device function
     """
-    block, warp_place, start = _block_place(staging), _warp_place(staging), zeros(staging.tile)
+    block, warp_place, zeros = _block_place(staging), _warp_place(staging), blank(staging.tile.rows)
     copy, arrived = copier(form.copies)
     copy_patch, copy_weights = patch_copier(staging, copy), weight_copier(staging, copy)
     multiply, combine = _multiplier(staging, form), _combiner(staging)
@@ -46,7 +46,7 @@ def correlator(staging, form, finish):
     def correlate(out, gate, x, w, extra):
         image, z, row, column, filter = block()
         team, own_image, own_row, own_column, own_filter = warp_place()
-        words, sums = shared_floats(0), start()
+        words, sums = shared_floats(0), zeros
         copy_patch(words, x, 0, image, z, row, column)
         copy_weights(pointer(words, first_weight), w, 0, filter)
         for turn in range(rounds):
@@ -131,13 +131,13 @@ def _multiplier(staging, form):
     lines, line_words = (rows - 1) * row_step + kernel_rows, staging.patch_columns * PITCH
     depth, columns, steps, mma = staging.tile.depth, staging.tile.kernel_columns, CHUNK // STEP, form.multiply
     patch_words, weight_words, tap_words = staging.patch_words, staging.weight_words, staging.filters * PITCH
-    places = _lane_places(staging)
+    places, weights_blank = _lane_places(staging), blank(2 * kernel_rows, 4)
 
     @device_function
     @unrolled
     def multiply(patch, weights, sums):
-        acc = tile_of(sums, rows, 4, 4)
-        w = registers(kernel_rows, 8)
+        acc = tile_of(sums, rows)
+        w = tile_of(weights_blank, kernel_rows, 2)
         of_patch, of_weights = places()
         for turn in range(depth * columns * steps):
             part, step = quotient(turn, columns * steps), remainder(turn, steps)
@@ -145,20 +145,14 @@ def _multiplier(staging, form):
             first = of_patch + part * patch_words + column * PITCH + step * STEP
             other = of_weights + part * weight_words + column * (kernel_rows * tap_words) + step * STEP
             for t in unroll(kernel_rows):
-                for h in unroll(2):
-                    w[t, 4 * h], w[t, 4 * h + 1], w[t, 4 * h + 2], w[t, 4 * h + 3] = load_matrices(
-                        weights, other + t * tap_words + h * (16 * PITCH)
-                    )
+                w[t, 0] = load_matrices(weights, other + t * tap_words)
+                w[t, 1] = load_matrices(weights, other + t * tap_words + 16 * PITCH)
             for line in unroll(lines):
                 a = load_matrices(patch, first + line * line_words)
                 for r in unroll(rows):
                     for t in unroll(kernel_rows):
                         if r * row_step + t == line:
-                            for j in unroll(4):
-                                acc[r, j, 0], acc[r, j, 1], acc[r, j, 2], acc[r, j, 3] = mma(
-                                    a, w[t, 2 * j], w[t, 2 * j + 1],
-                                    acc[r, j, 0], acc[r, j, 1], acc[r, j, 2], acc[r, j, 3],
-                                )  # fmt: skip
+                            acc[r] = mma(a, w[t, 0], w[t, 1], acc[r])
         return acc
 
     return multiply
@@ -166,8 +160,8 @@ def _multiplier(staging, form):
 
 def _combiner(staging):
     """Device function combine(shared, team, sums) -> sums: in team 0 those of all teams, in their order."""
-    tile, count = staging.tile, staging.tile.accumulators
-    team_threads, teams = WARP * tile.team_warps, tile.teams
+    rows, teams, team_threads = staging.tile.rows, staging.tile.teams, WARP * staging.tile.team_warps
+    line_floats, team_floats = LINE_SUMS * team_threads, LINE_SUMS * team_threads * rows
 
     @device_function
     def keep(shared, team, sums):
@@ -176,17 +170,17 @@ def _combiner(staging):
     @device_function
     @unrolled
     def combine(shared, team, sums):
-        acc = tile_of(sums, count)
+        acc = tile_of(sums, rows)
         lane = remainder(cuda.threadIdx.x, team_threads)
         cuda.syncthreads()
         if team > 0:
-            for i in unroll(count):
-                shared[((team - 1) * count + i) * team_threads + lane] = acc[i]
+            for r in unroll(rows):
+                put_shared(acc[r], shared, (team - 1) * team_floats + r * line_floats + lane, team_threads)
         cuda.syncthreads()
         if team == 0:
             for other in range(teams - 1):
-                for i in unroll(count):
-                    acc[i] += shared[(other * count + i) * team_threads + lane]
+                for r in unroll(rows):
+                    acc[r] = add_shared(acc[r], shared, other * team_floats + r * line_floats + lane, team_threads)
         return acc
 
     return combine if teams > 1 else keep

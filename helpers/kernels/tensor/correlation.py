@@ -65,6 +65,7 @@ class Tile:
 
     `rows` lines a warp; warps along rows, columns, images and filters; `teams` of such warps share the channels.
     `kernel_columns` of the taps of a kernel row, and `depth` chunks of channels for each team, are staged together.
+    Registers are limited so that `residents` blocks fit a multiprocessor.
     """
 
     rows: int = 4
@@ -75,6 +76,7 @@ class Tile:
     teams: int = 1
     kernel_columns: int = 1
     depth: int = 1
+    residents: int = 1
 
     @property
     def team_warps(self):
@@ -205,4 +207,5 @@ class Staging:
             "grid": (prod(self.grid), 1, 1),
             "block": (self.tile.threads, 1, 1),
             "shared_bytes": self.shared_bytes,
+            "blocks_per_multiprocessor": self.tile.residents,
         }

@@ -10,11 +10,11 @@ from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder, store4
 from helpers.kernels.tensor.correlation import WARP
 from helpers.kernels.tensor.layout import GATE_BITS, LANE_CHANNELS
-from helpers.unroll import registers, tile_of, unroll, unrolled
+from helpers.kernels.tensor.tiles import tile_of
+from helpers.kernels.tensor.windows import half_of, larger, of_other_lane
+from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
-EVERY_LANE = 0xFFFFFFFF
-LARGEST_WINDOW = 7  # cells whose number, and one more, fit the bits of a gate without its sign
 
 
 def words_storer(form):
@@ -25,10 +25,9 @@ def words_storer(form):
     @device_function
     @unrolled
     def store(out, index, values):
-        v = tile_of(values, LANE_CHANNELS)
         word = registers(count)
         for i in unroll(count):
-            word[i] = encode(v[i * packed], v[i * packed + packed - 1])
+            word[i] = encode(values[i * packed], values[i * packed + packed - 1])
         at = quotient(index, packed)
         for i in unroll(0, count, 4):
             store4(out, at + i, word[i], word[i + 1], word[i + 2], word[i + 3])
@@ -60,7 +59,7 @@ def lane_outputs(staging):
 
 
 def bias_and_pool(staging, form, filters, relu, window=(1, 1), floats=False):
-    """`finish` of a forward pass: adds the bias, activates, keeps the largest of each window, stores it and its gates.
+    """`finish` of a forward pass: keeps the largest of each window, adds the bias, activates, stores it and its gates.
 
     Parameters
     ----------
@@ -74,73 +73,75 @@ def bias_and_pool(staging, form, filters, relu, window=(1, 1), floats=False):
     floats : bool
         Store float32: logits.
     """
-    rows, (high, wide), (depth, height, width) = staging.tile.rows, window, staging.problem.out_shape
-    batch, channels, gates = staging.problem.batch, staging.problem.filters, relu or window != (1, 1)
-    store, (outputs, first_filter) = store_floats if floats else words_storer(form), lane_outputs(staging)
-    meet, exchanges = _winner(wide), wide.bit_length() - 1
-    out_height, out_width = height // high, width // wide
+    rows, (high, wide) = staging.tile.rows, window
+    outputs, first_filter = lane_outputs(staging)
+    exchanges, load_bias = wide.bit_length() - 1, _bias_loader(filters)
+    emit = _emitter(staging, form, relu, window, floats)
 
     @device_function
     @unrolled
     def finish(y, gate, b, image, z, row, column, filter, sums):
-        acc = tile_of(sums, rows, 4, 4)
-        bias = registers(LANE_CHANNELS)
-        best = registers(LANE_CHANNELS)
+        acc = tile_of(sums, rows)
         first = first_filter(filter)
-        for c in unroll(LANE_CHANNELS):
-            bias[c] = b[first + c] if first + c < filters else ZERO
+        bias = load_bias(b, first)
         for half in unroll(2):
             n, x = outputs(image, column, half)
             for r in unroll(rows // high):
-                code = np.int64(0)
-                for c in unroll(LANE_CHANNELS):
-                    best[c] = acc[r * high, c // 2, 2 * half + c % 2]
-                    which = np.int64(0)
-                    for i in unroll(1, high):
-                        if acc[r * high + i, c // 2, 2 * half + c % 2] > best[c]:
-                            best[c], which = acc[r * high + i, c // 2, 2 * half + c % 2], np.int64(i * wide)
-                    code |= (which + remainder(x, wide)) << (GATE_BITS * c)
+                best, code = half_of(acc[r * high], half), _every(remainder(x, wide))
+                for i in unroll(1, high):
+                    best, code = larger(
+                        best, code, half_of(acc[r * high + i], half), _every(remainder(x, wide) + i * wide)
+                    )
                 for e in unroll(exchanges):
-                    best, code = meet(best, code, 4 << e)
-                opened = np.int64(0)
-                for c in unroll(LANE_CHANNELS):
-                    best[c] += bias[c]
-                    passes = not relu or best[c] > ZERO
-                    opened |= (((code >> (GATE_BITS * c)) & 15) + 1 if passes else 0) << (GATE_BITS * c)
-                    best[c] = ZERO if relu and best[c] < ZERO else best[c]
-                line, place = quotient(row, high) + r, quotient(x, wide)
-                real = n < batch and line < out_height and place < out_width and first < channels
-                if real and remainder(x, wide) == 0:
-                    at = (((n * depth + z) * out_height + line) * out_width + place) * channels + first
-                    store(y, at, best)
-                    if gates:
-                        gate[quotient(at, LANE_CHANNELS)] = opened
+                    best, code = of_other_lane(best, code, 4 << e)
+                emit(y, gate, n, z, quotient(row, high) + r, x, first, best, bias, code)
 
     return finish
 
 
-def _winner(wide):
-    """Device function meet(values, code, lanes) -> (values, code): the larger of this lane's and another's, each.
+@device_function
+def _every(number):
+    """Code of eight equal numbers."""
+    return number * 0x11111111
 
-    Equal ones go to the cell that comes first in the window.
-    """
+
+def _bias_loader(filters):
+    @device_function
+    @unrolled
+    def load(b, first):
+        bias = registers(LANE_CHANNELS)
+        for c in unroll(LANE_CHANNELS):
+            bias[c] = b[first + c] if first + c < filters else ZERO
+        return bias
+
+    return load
+
+
+def _emitter(staging, form, relu, window, floats):
+    """Device function: eight filters of one output, or of one window by its first lane, with bias and activation."""
+    (high, wide), (depth, height, width) = window, staging.problem.out_shape
+    batch, channels, gates = staging.problem.batch, staging.problem.filters, relu or window != (1, 1)
+    store, out_height, out_width = store_floats if floats else words_storer(form), height // high, width // wide
 
     @device_function
     @unrolled
-    def meet(values, code, lanes):
-        v = tile_of(values, LANE_CHANNELS)
-        result = registers(LANE_CHANNELS)
-        theirs = np.int64(cuda.shfl_xor_sync(EVERY_LANE, np.int32(code), lanes))
-        chosen = np.int64(0)
-        for c in unroll(LANE_CHANNELS):
-            other = cuda.shfl_xor_sync(EVERY_LANE, v[c], lanes)
-            mine, its = (code >> (GATE_BITS * c)) & 15, (theirs >> (GATE_BITS * c)) & 15
-            taken = other > v[c] or (other == v[c] and its < mine)
-            result[c] = other if taken else v[c]
-            chosen |= (its if taken else mine) << (GATE_BITS * c)
-        return result, chosen
+    def emit(y, gate, n, z, line, x, first, best, bias, code):
+        value = registers(LANE_CHANNELS)
+        place = quotient(x, wide)
+        real = n < batch and line < out_height and place < out_width and first < channels
+        if real and remainder(x, wide) == 0:
+            opened = np.int64(0)
+            for c in unroll(LANE_CHANNELS):
+                value[c] = best[c] + bias[c]
+                passes = not relu or value[c] > ZERO
+                opened |= (((code >> (GATE_BITS * c)) & 15) + 1 if passes else 0) << (GATE_BITS * c)
+                value[c] = ZERO if relu and value[c] < ZERO else value[c]
+            at = (((n * depth + z) * out_height + line) * out_width + place) * channels + first
+            store(y, at, value)
+            if gates:
+                gate[quotient(at, LANE_CHANNELS)] = opened
 
-    return meet
+    return emit
 
 
 def through_gates(staging, form, gated=True, window=(1, 1), image_shape=None, unpooled=None):
@@ -159,35 +160,54 @@ def through_gates(staging, form, gated=True, window=(1, 1), image_shape=None, un
     unpooled : (int, int), optional
         Rows and columns before the pooling; cells that no window covers are not written.
     """
-    p, rows, (high, wide) = staging.problem, staging.tile.rows, window
-    depth, height, width, channels = image_shape or (*p.out_shape, p.filters)
-    out_height, out_width = unpooled or (height, width)
-    batch, total, (_, problem_height, problem_width) = p.batch, p.filters, p.out_shape
-    store, (outputs, first_filter), find = words_storer(form), lane_outputs(staging), _image_place(image_shape)
+    rows, (outputs, first_filter) = staging.tile.rows, lane_outputs(staging)
+    spread = _spreader(staging, form, gated, window, image_shape, unpooled)
 
     @device_function
     @unrolled
     def finish(dx, gate, unused, image, z, row, column, filter, sums):
-        acc = tile_of(sums, rows, 4, 4)
-        value = registers(LANE_CHANNELS)
+        acc = tile_of(sums, rows)
         first = first_filter(filter)
         for half in unroll(2):
             n, x = outputs(image, column, half)
             for r in unroll(rows):
-                if n < batch and row + r < problem_height and x < problem_width and first < total:
-                    plane, line, place, channel = find(z, row + r, x, first)
-                    opened = np.int64(1)
-                    if gated:
-                        at = (((n * depth + plane) * height + line) * width + place) * channels + channel
-                        opened = np.int64(gate[quotient(at, LANE_CHANNELS)])
-                    for cell in unroll(high * wide):
-                        for c in unroll(LANE_CHANNELS):
-                            passes = not gated or ((opened >> (GATE_BITS * c)) & 15) == cell + 1
-                            value[c] = acc[r, c // 2, 2 * half + c % 2] if passes else ZERO
-                        y, to = line * high + cell // wide, place * wide + cell % wide
-                        store(dx, (((n * depth + plane) * out_height + y) * out_width + to) * channels + channel, value)
+                spread(dx, gate, n, z, row + r, x, first, half_of(acc[r], half))
 
     return finish
+
+
+def _spreader(staging, form, gated, window, image_shape, unpooled):
+    """Device function: eight filters of one output, to every cell of its window."""
+    p, (high, wide) = staging.problem, window
+    depth, height, width, channels = image_shape or (*p.out_shape, p.filters)
+    (out_height, out_width), find = unpooled or (height, width), _image_place(image_shape)
+    batch, total, (_, problem_height, problem_width) = p.batch, p.filters, p.out_shape
+    store = words_storer(form)
+
+    @device_function
+    @unrolled
+    def through(values, opened, number):
+        value = registers(LANE_CHANNELS)
+        for c in unroll(LANE_CHANNELS):
+            value[c] = values[c] if ((opened >> (GATE_BITS * c)) & 15) == number else ZERO
+        return value
+
+    @device_function
+    @unrolled
+    def spread(dx, gate, n, z, row, x, first, values):
+        if n < batch and row < problem_height and x < problem_width and first < total:
+            plane, line, place, channel = find(z, row, x, first)
+            if not gated:
+                store(dx, (((n * depth + plane) * height + line) * width + place) * channels + channel, values)
+            else:
+                at = (((n * depth + plane) * height + line) * width + place) * channels + channel
+                opened = np.int64(gate[quotient(at, LANE_CHANNELS)])
+                for cell in unroll(high * wide):
+                    y, to = line * high + cell // wide, place * wide + cell % wide
+                    target = (((n * depth + plane) * out_height + y) * out_width + to) * channels + channel
+                    store(dx, target, through(values, opened, cell + 1))
+
+    return spread
 
 
 def _image_place(image_shape):

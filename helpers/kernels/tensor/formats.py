@@ -21,8 +21,7 @@ class Format:
     """One format on one card: `packed` values of a word, and device functions.
 
     encode(low, high) -> word: of two float32 that follow each other; only the first where a word holds one value.
-    multiply(a, low, high, c0, c1, c2, c3) -> four sums: `a` are four words of A, rows l // 4 and l // 4 + 8 of its
-    first and of its last four words (l: the lane); `low` and `high` the words of B, of its column l // 4.
+    multiply(a, left, right, sums) -> sixteen sums: of a line by four times eight columns, see intrinsics.py.
     total(word) -> float32: the sum of a word's values.
     put(array, index, value): a float32, rounded, to an array of `storage`, in which each value has a cell.
 
@@ -65,10 +64,9 @@ def format_of(precision, capability):
     if precision == "3xtf32":
         return Format(precision, 1, _first_of_two, _in_three, _itself, _put_value, copies)
     if precision == "tf32":
-        return Format(precision, 1, _rounded_first, _at_once(mma_tf32), _itself, _put_tf32, copies)
-    halves = precision == "fp16" and capability < WHOLE_FP16
-    name = "mma_fp16_short" if halves else f"mma_{precision}"
-    multiply = (_in_halves if halves else _at_once)(getattr(intrinsics, name))
+        return Format(precision, 1, _rounded_first, mma_tf32, _itself, _put_tf32, copies)
+    name = "mma_fp16_short" if precision == "fp16" and capability < WHOLE_FP16 else f"mma_{precision}"
+    multiply = getattr(intrinsics, name)
     pack, low, high = (getattr(intrinsics, f"{verb}_{precision}") for verb in ("pack", "low", "high"))
     return Format(precision, SHAPES[name].packed, pack, multiply, _sum_of(low, high), _put_packed(pack), copies)
 
@@ -115,33 +113,28 @@ def _put_packed(pack):
 
 
 @device_function
-def _in_three(a, low, high, c0, c1, c2, c3):
+def _in_three(a, left, right, sums):
     """Of float32 words, by three products of tf32: each operand is its nearest tf32 and what that leaves.
 
     The product of what both leave is too small to count (Ootomo and Yokota, Int. J. High Perform. Comput. Appl. 36,
     2022). The small products come first.
     """
-    x0, x1, x2, x3 = round_tf32(a[0]), round_tf32(a[1]), round_tf32(a[2]), round_tf32(a[3])
-    y0, y1 = round_tf32(low), round_tf32(high)
-    u0, u1, u2, u3 = round_tf32(a[0] - x0), round_tf32(a[1] - x1), round_tf32(a[2] - x2), round_tf32(a[3] - x3)
-    v0, v1 = round_tf32(low - y0), round_tf32(high - y1)
-    c0, c1, c2, c3 = mma_tf32(x0, x1, x2, x3, v0, v1, c0, c1, c2, c3)
-    c0, c1, c2, c3 = mma_tf32(u0, u1, u2, u3, y0, y1, c0, c1, c2, c3)
-    return mma_tf32(x0, x1, x2, x3, y0, y1, c0, c1, c2, c3)
+    x, y, z = _nearest(a), _nearest(left), _nearest(right)
+    sums = mma_tf32(x, _remainder(left, y), _remainder(right, z), sums)
+    sums = mma_tf32(_remainder(a, x), y, z, sums)
+    return mma_tf32(x, y, z, sums)
 
 
-def _at_once(mma):
-    @device_function
-    def multiply(a, low, high, c0, c1, c2, c3):
-        return mma(a[0], a[1], a[2], a[3], low, high, c0, c1, c2, c3)
-
-    return multiply
+@device_function
+def _nearest(words):
+    return round_tf32(words[0]), round_tf32(words[1]), round_tf32(words[2]), round_tf32(words[3])
 
 
-def _in_halves(mma):
-    @device_function
-    def multiply(a, low, high, c0, c1, c2, c3):
-        c0, c1, c2, c3 = mma(a[0], a[1], low, c0, c1, c2, c3)
-        return mma(a[2], a[3], high, c0, c1, c2, c3)
-
-    return multiply
+@device_function
+def _remainder(words, nearest):
+    return (
+        round_tf32(words[0] - nearest[0]),
+        round_tf32(words[1] - nearest[1]),
+        round_tf32(words[2] - nearest[2]),
+        round_tf32(words[3] - nearest[3]),
+    )

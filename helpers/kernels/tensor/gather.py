@@ -8,7 +8,6 @@ from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder
 from helpers.kernels.tensor.correlation import WARP
 from helpers.kernels.tensor.intrinsics import load_transposed
-from helpers.unroll import registers, unroll, unrolled
 
 
 def gatherer(packed, cell):
@@ -24,14 +23,16 @@ def gatherer(packed, cell):
     -------
     places(image, row, column, of_rows) -> four words
         Where this lane reads; `of_rows`: a fragment whose rows are channels (A), else whose columns are (B).
-    rows(words, places, offset) -> 16 x steps words
-        A: for each half of the channels, for each step, four words.
-    columns(words, places, offset) -> 8 x steps words
-        B: for each eight channels, for each step, two words.
+    rows(words, places, offset, step) -> four words
+        A: of sixteen channels, and of the outputs of one step.
+    columns(words, places, offset, step) -> four words
+        B: likewise, two for each eight channels.
     steps : int
         Multiplications that take the line's 16 outputs.
+    half : int
+        Words from sixteen channels to the next.
     """
-    return (*_transposed(cell), 1) if packed == 2 else (*_one_by_one(cell), 2)
+    return (*_transposed(cell), 1, 8) if packed == 2 else (*_one_by_one(cell), 2, 16)
 
 
 def _transposed(cell):
@@ -45,14 +46,10 @@ def _transposed(cell):
         return place, place, place, place
 
     @device_function
-    @unrolled
-    def rows(words, places, offset):
-        a = registers(8)
-        for i in unroll(0, 8, 4):
-            a[i], a[i + 1], a[i + 2], a[i + 3] = load_transposed(words, places[0] + offset + 2 * i)
-        return a
+    def load(words, places, offset, step):
+        return load_transposed(words, places[0] + offset)
 
-    return places, rows, rows
+    return places, load, load
 
 
 def _one_by_one(cell):
@@ -68,21 +65,19 @@ def _one_by_one(cell):
         )
 
     @device_function
-    @unrolled
-    def rows(words, places, offset):
-        a = registers(16)
-        for half in unroll(2):
-            for i in unroll(8):
-                a[8 * half + i] = words[places[i // 2] + offset + 16 * half + 8 * (i % 2)]
-        return a
+    def pick(places, step):
+        return (places[0], places[1]) if step == 0 else (places[2], places[3])
 
     @device_function
-    @unrolled
-    def columns(words, places, offset):
-        b = registers(16)
-        for j in unroll(4):
-            for i in unroll(4):
-                b[4 * j + i] = words[places[i] + offset + 8 * j]
-        return b
+    def rows(words, places, offset, step):
+        near, far = pick(places, step)
+        near, far = near + offset, far + offset
+        return words[near], words[near + 8], words[far], words[far + 8]
+
+    @device_function
+    def columns(words, places, offset, step):
+        near, far = pick(places, step)
+        near, far = near + offset, far + offset
+        return words[near], words[far], words[near + 8], words[far + 8]
 
     return places, rows, columns

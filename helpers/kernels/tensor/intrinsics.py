@@ -2,7 +2,12 @@
 
 A warp calls `mma_*` and `load_matrices` together, all 32 lanes; the interpreter lets the lanes exchange their words
 (tracing/warp_matrices.py). A word is a float32 whose bits are the value or the two values, so that words move like
-floats; nobody calculates with it. Must not learn what is multiplied.
+floats; nobody calculates with it.
+
+`mma_*(a, left, right, sums)` adds the product of a line: 16 rows by four times eight columns, over eight words of each.
+`a` are four words of A as `load_matrices` gives them, `left` and `right` four of B for sixteen columns each, `sums`
+four for each eight columns. Tuples keep Numba's part of the compilation short: a line is one call. Must not learn what
+is multiplied.
 """
 
 import numpy as np
@@ -75,7 +80,7 @@ def _put_half(array, index, word):
 
 
 def _mma(name):
-    def multiply(*registers):
+    def multiply(a, left, right, sums):
         raise NotImplementedError("the lanes of a warp multiply together: the interpreter's stand-in does")
 
     multiply.__name__ = name
@@ -218,44 +223,52 @@ else:
         return _loading(words, index, ".trans")
 
     def _multiplication(name, instruction):
-        """Intrinsic of the registers of A, of B and of four sums that gives the new sums."""
+        """Intrinsic of a warp's product of a line; see `mma_tf32`."""
         shape = SHAPES[name]
         a, b = shape.a_words, shape.b_words
         braces = [", ".join(f"${i}" for i in range(first, last)) for first, last in
                   ((0, 4), (4, 4 + a), (4 + a, 4 + a + b), (4 + a + b, 8 + a + b))]  # fmt: skip
         text = f"mma.sync.aligned.{instruction} " + ", ".join(f"{{{part}}}" for part in braces) + ";"
         constraints = ",".join(["=f"] * 4 + ["r"] * (a + b) + ["f"] * 4)
+        halves = 4 // a  # an instruction that takes half of the words is given twice
 
-        def typed(typingctx, *values):
-            def codegen(context, builder, sig, args):
-                floats = [context.cast(builder, v, t, types.float32) for v, t in zip(args, sig.args)]
-                operands = [builder.bitcast(word, INT) for word in floats[: a + b]] + floats[a + b :]
-                sums = _assembly(builder, ir.LiteralStructType([FLOAT] * 4), operands, text, constraints)
-                return cgutils.pack_array(builder, [builder.extract_value(sums, i) for i in range(4)])
+        def codegen(context, builder, sig, args):
+            def words(value, count, kind):
+                parts = [builder.extract_value(value, i) for i in range(count)]
+                return [builder.bitcast(part, INT) for part in parts] if kind is INT else parts
 
-            return types.UniTuple(types.float32, 4)(*values), codegen
+            rows, sums = words(args[0], 4, INT), words(args[3], 16, FLOAT)
+            columns = words(args[1], 4, INT) + words(args[2], 4, INT)
+            for j in range(4):
+                tile = sums[4 * j : 4 * j + 4]
+                for half in range(halves):
+                    own = rows[a * half : a * half + a] + columns[2 * j + b * half : 2 * j + b * half + b]
+                    result = _assembly(builder, ir.LiteralStructType([FLOAT] * 4), own + tile, text, constraints)
+                    tile = [builder.extract_value(result, i) for i in range(4)]
+                sums[4 * j : 4 * j + 4] = tile
+            return cgutils.pack_array(builder, sums)
+
+        def typed(a, left, right, sums):
+            four, sixteen = types.UniTuple(types.float32, 4), types.UniTuple(types.float32, 16)
+            return sixteen(four, four, four, sixteen), codegen
 
         return typed
 
     @intrinsic
-    def mma_tf32(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
-        build = _multiplication("mma_tf32", "m16n8k8.row.col.f32.tf32.tf32.f32")
-        return build(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3)
+    def mma_tf32(typingctx, a, left, right, sums):
+        return _multiplication("mma_tf32", "m16n8k8.row.col.f32.tf32.tf32.f32")(a, left, right, sums)
 
     @intrinsic
-    def mma_bf16(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
-        build = _multiplication("mma_bf16", "m16n8k16.row.col.f32.bf16.bf16.f32")
-        return build(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3)
+    def mma_bf16(typingctx, a, left, right, sums):
+        return _multiplication("mma_bf16", "m16n8k16.row.col.f32.bf16.bf16.f32")(a, left, right, sums)
 
     @intrinsic
-    def mma_fp16(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
-        build = _multiplication("mma_fp16", "m16n8k16.row.col.f32.f16.f16.f32")
-        return build(typingctx, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3)
+    def mma_fp16(typingctx, a, left, right, sums):
+        return _multiplication("mma_fp16", "m16n8k16.row.col.f32.f16.f16.f32")(a, left, right, sums)
 
     @intrinsic
-    def mma_fp16_short(typingctx, a0, a1, b0, c0, c1, c2, c3):
-        build = _multiplication("mma_fp16_short", "m16n8k8.row.col.f32.f16.f16.f32")
-        return build(typingctx, a0, a1, b0, c0, c1, c2, c3)
+    def mma_fp16_short(typingctx, a, left, right, sums):
+        return _multiplication("mma_fp16_short", "m16n8k8.row.col.f32.f16.f16.f32")(a, left, right, sums)
 
     round_tf32.py_func, pack_bf16.py_func, pack_fp16.py_func = _round_tf32, _pack_bf16, _pack_fp16
     low_bf16.py_func, high_bf16.py_func, low_fp16.py_func, high_fp16.py_func = (

@@ -10,10 +10,10 @@ import numpy as np
 
 from helpers.device import cuda, device_function
 from helpers.kernels.base import Kernel
-from helpers.kernels.conv_core import zeros
 from helpers.kernels.intrinsics import load4, pointer, quotient, remainder, shared_floats
 from helpers.kernels.tensor.intrinsics import load_matrices
-from helpers.unroll import registers, tile_of, unroll, unrolled
+from helpers.kernels.tensor.tiles import blank, tile_of
+from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
 WARP, STEP = 32, 8  # lanes; words of a row that are multiplied at once
@@ -84,11 +84,11 @@ def tensor_product(m, n, length, form, tile=None):
     first_b, buffer = tile.rows * pitch, (tile.rows + tile.columns) * pitch
     rounds, column_tiles = -(-length // tile.terms), -(-n // tile.columns)
     tile_rows, tile_columns = tile.rows, tile.columns
-    (fetch, put), start = _make_transfer(m, n, length, form, tile, pitch), zeros(tile)
+    (fetch, put), zeros = _make_transfer(m, n, length, form, tile, pitch), blank(tile.warp_rows // 16)
     multiply, store = _make_stage(form, tile, pitch), _make_store(m, n, tile)
 
     def body(c, a, b):
-        words, block, sums = shared_floats(0), np.int64(cuda.blockIdx.x), start()
+        words, block, sums = shared_floats(0), np.int64(cuda.blockIdx.x), zeros
         row, column = tile_rows * quotient(block, column_tiles), tile_columns * remainder(block, column_tiles)
         put(pointer(words, 0), pointer(words, first_b), fetch(a, b, row, column, 0))
         cuda.syncthreads()
@@ -144,18 +144,18 @@ def _make_transfer(m, n, length, form, tile, pitch):
     @device_function
     @unrolled
     def put(rows, lines, values):
-        v = tile_of(values, count)
         thread = np.int64(cuda.threadIdx.x)
         for j in unroll(a_pieces):
             piece = thread + j * threads
             at = quotient(piece, a_row) * pitch + a_words * remainder(piece, a_row)
             for i in unroll(a_words):
-                rows[at + i] = encode(v[4 * j + i * packed], v[4 * j + i * packed + packed - 1])
+                rows[at + i] = encode(values[4 * j + i * packed], values[4 * j + i * packed + packed - 1])
         for j in unroll(b_pieces):
             piece = thread + j * threads
             at = remainder(piece, columns) * pitch + 4 * quotient(piece, columns)
             for i in unroll(4):
-                low, high = v[b_first + deep * j + i * packed], v[b_first + deep * j + i * packed + packed - 1]
+                first = b_first + deep * j + i * packed
+                low, high = values[first], values[first + packed - 1]
                 lines[at + i] = encode(low, high)
 
     return fetch, put
@@ -179,22 +179,14 @@ def _make_stage(form, tile, pitch):
     @device_function
     @unrolled
     def multiply(rows, columns, sums):
-        acc = tile_of(sums, row_parts, 4, 4)
+        acc = tile_of(sums, row_parts)
         of_a, of_b = places()
         for step in range(steps):
             left = load_matrices(columns, of_b + step * STEP)
             right = load_matrices(columns, of_b + 16 * pitch + step * STEP)
             for i in unroll(row_parts):
                 a = load_matrices(rows, of_a + i * (16 * pitch) + step * STEP)
-                for j in unroll(2):
-                    acc[i, j, 0], acc[i, j, 1], acc[i, j, 2], acc[i, j, 3] = mma(
-                        a, left[2 * j], left[2 * j + 1], acc[i, j, 0], acc[i, j, 1], acc[i, j, 2], acc[i, j, 3]
-                    )
-                for j in unroll(2):
-                    acc[i, 2 + j, 0], acc[i, 2 + j, 1], acc[i, 2 + j, 2], acc[i, 2 + j, 3] = mma(
-                        a, right[2 * j], right[2 * j + 1],
-                        acc[i, 2 + j, 0], acc[i, 2 + j, 1], acc[i, 2 + j, 2], acc[i, 2 + j, 3],
-                    )  # fmt: skip
+                acc[i] = mma(a, left, right, acc[i])
         return acc
 
     return multiply
@@ -207,16 +199,15 @@ def _make_store(m, n, tile):
     @device_function
     @unrolled
     def store(c, row, column, sums):
-        acc = tile_of(sums, row_parts, 4, 4)
+        acc = tile_of(sums, row_parts)
         thread = np.int64(cuda.threadIdx.x)
         lane, warp = remainder(thread, WARP), quotient(thread, WARP)
         r = row + quotient(warp, column_warps) * warp_rows + quotient(lane, 4)
         k = column + remainder(warp, column_warps) * WARP_COLUMNS + 2 * remainder(lane, 4)
         for i in unroll(row_parts):
-            for j in unroll(4):
-                for register in unroll(4):
-                    y, x = r + 16 * i + 8 * (register // 2), k + 8 * j + register % 2
-                    if y < m and x < n:
-                        c[y * n + x] = acc[i, j, register]
+            for s in unroll(16):
+                y, x = r + 16 * i + s % 4 // 2 * 8, k + s // 4 * 8 + s % 2
+                if y < m and x < n:
+                    c[y * n + x] = acc[i][s]
 
     return store

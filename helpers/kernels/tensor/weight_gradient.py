@@ -12,22 +12,21 @@ from helpers.kernels.intrinsics import pointer, quotient, remainder, shared_floa
 from helpers.kernels.tensor.correlation import WARP
 from helpers.kernels.tensor.gather import gatherer
 from helpers.kernels.tensor.staging import copier
+from helpers.kernels.tensor.tiles import blank, tile_of
 from helpers.kernels.tensor.weight_copies import image_copier
 from helpers.kernels.tensor.weight_store import combiner, storer
-from helpers.unroll import registers, tile_of, unroll, unrolled
-
-ZERO = np.float32(0.0)
+from helpers.unroll import unroll, unrolled
 
 
 def weight_body(strips, form):
     """Body of the kernel of `gradient` (splits, weights + biases) from x and dy, words."""
     copy, arrived = copier(form.copies)
-    copy_round, start, accumulate = image_copier(strips, copy), _start(strips), _accumulator(strips, form)
+    copy_round, zeros, accumulate = image_copier(strips, copy), blank(strips.lines), _accumulator(strips, form)
     combine, store = combiner(strips), storer(strips)
     rounds, buffer, last = strips.rounds, strips.buffer_words, _last_round(strips)
 
     def body(gradient, x, dy):
-        words, sums = shared_floats(0), start()
+        words, sums = shared_floats(0), zeros
         first = np.int64(cuda.blockIdx.y) * rounds
         count = max(min(rounds, last - first), 0)
         if count > 0:
@@ -47,21 +46,6 @@ def weight_body(strips, form):
 def _last_round(strips):
     images, depth, rows, columns = strips.unit_counts
     return images * depth * rows * columns
-
-
-def _start(strips):
-    """Device function: the sums of a thread before the first round; the bias's come last."""
-    count = strips.accumulators + 4
-
-    @device_function
-    @unrolled
-    def start():
-        acc = registers(count)
-        for i in unroll(count):
-            acc[i] = ZERO
-        return acc
-
-    return start
 
 
 def _cells(strips):
@@ -85,22 +69,20 @@ def _cells(strips):
 
 def _accumulator(strips, form):
     """Device function accumulate(words, sums) -> sums: the strips of this warp's share of a round."""
-    tile, count, multiply = strips.tile, strips.accumulators + 4, _strip_multiplier(strips, form)
+    tile, multiply = strips.tile, _strip_multiplier(strips, form)
     shares, strip_count, column_taps = tile.shares, strips.strips, strips.problem.kernel[2]
     column_lines, row_strips, rows = tile.column_lines, tile.row_strips, tile.rows
     line_columns, line_images = strips.line_columns, strips.line_images
 
     @device_function
-    @unrolled
     def accumulate(words, sums):
-        acc = tile_of(sums, count)
         warp = quotient(cuda.threadIdx.x, WARP)
         share, tap = quotient(warp, column_taps), remainder(warp, column_taps)
         for strip in range(share, strip_count, shares):
             line, rest = remainder(strip, column_lines), quotient(strip, column_lines)
             row, image = remainder(rest, row_strips) * rows, quotient(rest, row_strips) * line_images
-            acc = multiply(words, image, row, line * line_columns, tap, acc)
-        return acc
+            sums = multiply(words, image, row, line * line_columns, tap, sums)
+        return sums
 
     return accumulate
 
@@ -108,45 +90,52 @@ def _accumulator(strips, form):
 def _strip_multiplier(strips, form):
     """Device function multiply(words, image, row, column, tap, sums) -> sums: one strip, one kernel column."""
     rows, row_step, kernel_rows = strips.tile.rows, strips.problem.stride[1], strips.kernel_rows
-    lines, pitch, mma, total = (rows - 1) * row_step + kernel_rows, strips.pitch, form.multiply, form.total
+    patch_lines, pitch, mma, add_bias = (rows - 1) * row_step + kernel_rows, strips.pitch, form.multiply, _bias(form)
     of_x, of_dy = _cells(strips)
-    x_places, load_rows, _, steps = gatherer(form.packed, of_x)
-    dy_places, _, load_columns, _ = gatherer(form.packed, of_dy)
-    x_line, dy_line, sums_count = strips.patch_columns * pitch, strips.columns * pitch, strips.accumulators + 4
-    first_bias = strips.accumulators
+    x_places, load_rows, _, steps, half = gatherer(form.packed, of_x)
+    dy_places, _, load_columns, _, _ = gatherer(form.packed, of_dy)
+    x_line, dy_line, lines = strips.patch_columns * pitch, strips.columns * pitch, strips.lines
+    words_blank, bias = blank(2 * steps * rows, 4), lines - 1
 
     @device_function
     @unrolled
     def multiply(words, image, row, column, tap, sums):
-        acc = tile_of(sums, sums_count)
-        b = registers(rows, 8 * steps)
+        acc = tile_of(sums, lines)
+        d = tile_of(words_blank, rows, steps, 2)
         at_x, at_dy = x_places(image, row, column, True), dy_places(image, row, column, False)
-        for line in unroll(lines):
+        for line in unroll(patch_lines):
             for r in unroll(rows):
                 if r * row_step == line:  # the first row of x that this row of dy meets
-                    loaded = load_columns(words, at_dy, r * dy_line)
-                    for i in unroll(8 * steps):
-                        b[r, i] = loaded[i]
-                    if tap == 0:
-                        for i in unroll(8 * steps):
-                            acc[first_bias + i // (2 * steps)] += total(b[r, i])
-            a = load_rows(words, at_x, line * x_line + tap * pitch)
-            for r in unroll(rows):
-                for t in unroll(kernel_rows):
-                    if r * row_step + t == line:
-                        for m in unroll(2):
-                            for j in unroll(4):
-                                for s in unroll(steps):
-                                    (
-                                        acc[32 * t + 16 * m + 4 * j], acc[32 * t + 16 * m + 4 * j + 1],
-                                        acc[32 * t + 16 * m + 4 * j + 2], acc[32 * t + 16 * m + 4 * j + 3],
-                                    ) = mma(
-                                        (a[4 * steps * m + 4 * s], a[4 * steps * m + 4 * s + 1],
-                                         a[4 * steps * m + 4 * s + 2], a[4 * steps * m + 4 * s + 3]),
-                                        b[r, 2 * steps * j + 2 * s], b[r, 2 * steps * j + 2 * s + 1],
-                                        acc[32 * t + 16 * m + 4 * j], acc[32 * t + 16 * m + 4 * j + 1],
-                                        acc[32 * t + 16 * m + 4 * j + 2], acc[32 * t + 16 * m + 4 * j + 3],
-                                    )  # fmt: skip
+                    for s in unroll(steps):
+                        d[r, s, 0] = load_columns(words, at_dy, r * dy_line, s)
+                        d[r, s, 1] = load_columns(words, at_dy, r * dy_line + half, s)
+                        if tap == 0:
+                            acc[bias] = add_bias(acc[bias], d[r, s, 0], d[r, s, 1])
+            for s in unroll(steps):
+                for m in unroll(2):
+                    a = load_rows(words, at_x, line * x_line + tap * pitch + m * half, s)
+                    for r in unroll(rows):
+                        for t in unroll(kernel_rows):
+                            if r * row_step + t == line:
+                                acc[2 * t + m] = mma(a, d[r, s, 0], d[r, s, 1], acc[2 * t + m])
         return acc
 
     return multiply
+
+
+def _bias(form):
+    """Device function: a lane's sums of dy, each of one filter, in the first four of a line's sums."""
+    total = form.total
+
+    @device_function
+    def add(sums, left, right):
+        return (
+            sums[0] + total(left[0]) + total(left[1]),
+            sums[1] + total(left[2]) + total(left[3]),
+            sums[2] + total(right[0]) + total(right[1]),
+            sums[3] + total(right[2]) + total(right[3]),
+            sums[4], sums[5], sums[6], sums[7], sums[8], sums[9], sums[10], sums[11],
+            sums[12], sums[13], sums[14], sums[15],
+        )  # fmt: skip
+
+    return add

@@ -9,31 +9,32 @@ from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder
 from helpers.kernels.tensor.correlation import WARP
 from helpers.kernels.tensor.layout import padded
+from helpers.kernels.tensor.tiles import LINE_SUMS, add_shared, put_shared, tile_of
 from helpers.kernels.tensor.weight_copies import tile_of_block
-from helpers.unroll import registers, tile_of, unroll, unrolled
+from helpers.unroll import unroll, unrolled
 
 EVERY_LANE = 0xFFFFFFFF
 
 
 def combiner(strips):
     """Device function combine(shared, sums) -> sums: in share 0 those of all shares, added by halves."""
-    count, shares, share_threads = strips.accumulators + 4, strips.tile.shares, WARP * strips.problem.kernel[2]
-    halvings = shares.bit_length() - 1
+    lines, shares, share_threads = strips.lines, strips.tile.shares, WARP * strips.problem.kernel[2]
+    line_floats, halvings = LINE_SUMS * share_threads, shares.bit_length() - 1
 
     @device_function
     @unrolled
     def combine(shared, sums):
-        acc = tile_of(sums, count)
+        acc = tile_of(sums, lines)
         share, lane = quotient(cuda.threadIdx.x, share_threads), remainder(cuda.threadIdx.x, share_threads)
-        for h in unroll(halvings):
+        for h in range(halvings):
             half = shares >> (h + 1)
             if half <= share < 2 * half:
-                for i in unroll(count):
-                    shared[((share - half) * count + i) * share_threads + lane] = acc[i]
+                for i in unroll(lines):
+                    put_shared(acc[i], shared, ((share - half) * lines + i) * line_floats + lane, share_threads)
             cuda.syncthreads()
             if share < half:
-                for i in unroll(count):
-                    acc[i] += shared[(share * count + i) * share_threads + lane]
+                for i in unroll(lines):
+                    acc[i] = add_shared(acc[i], shared, (share * lines + i) * line_floats + lane, share_threads)
             cuda.syncthreads()
         return acc
 
@@ -42,39 +43,63 @@ def combiner(strips):
 
 def storer(strips):
     """Device function store(gradient, sums): this block's part of its split, in the visible layout."""
-    p, count, first_bias = strips.problem, strips.accumulators + 4, strips.accumulators
+    p, lines, kernel_rows = strips.problem, strips.lines, strips.kernel_rows
     _, channels, filters = p.shape
-    size, cell_channels = p.size, padded(channels)
-    (_, kernel_height, kernel_width), kernel_rows, tile = p.kernel, strips.kernel_rows, tile_of_block(strips)
+    size, cell_channels, tile = p.size, padded(channels), tile_of_block(strips)
+    (_, kernel_height, kernel_width), store_line, store_bias = p.kernel, _line_storer(p), _bias_storer(p)
 
     @device_function
     @unrolled
     def store(gradient, sums):
-        acc = tile_of(sums, count)
-        bias = registers(4)
+        acc = tile_of(sums, lines)
         channel, filter, plane, kernel_row = tile()
-        warp, lane = quotient(cuda.threadIdx.x, WARP), remainder(cuda.threadIdx.x, WARP)
+        warp = quotient(cuda.threadIdx.x, WARP)
         share, column = quotient(warp, kernel_width), remainder(warp, kernel_width)
-        cell, channel_in_cell = quotient(channel, cell_channels), remainder(channel, cell_channels)
+        cell, inner = quotient(channel, cell_channels), remainder(channel, cell_channels)
         first = np.int64(cuda.blockIdx.y) * (size + filters)
         if share == 0:
             for t in unroll(kernel_rows):
                 tap = (plane * kernel_height + kernel_row + t) * kernel_width + column + cell
-                for m in unroll(2):
-                    for j in unroll(4):
-                        for i in unroll(4):
-                            c = channel_in_cell + 16 * m + quotient(lane, 4) + 8 * (i // 2)
-                            k = filter + 8 * j + 2 * remainder(lane, 4) + i % 2
-                            if c < channels and k < filters and kernel_row + t < kernel_height:
-                                gradient[first + (tap * channels + c) * filters + k] = acc[32 * t + 16 * m + 4 * j + i]
+                if kernel_row + t < kernel_height:
+                    for m in unroll(2):
+                        store_line(gradient, first + tap * channels * filters, inner + 16 * m, filter, acc[2 * t + m])
             if channel == 0 and plane == 0 and kernel_row == 0 and column == 0:
-                for j in unroll(
-                    4
-                ):  # a lane's sums are of filter lane // 4 of each eight, over a quarter of the outputs
-                    bias[j] = acc[first_bias + j]
-                    bias[j] += cuda.shfl_xor_sync(EVERY_LANE, bias[j], 1)
-                    bias[j] += cuda.shfl_xor_sync(EVERY_LANE, bias[j], 2)
-                    if remainder(lane, 4) == 0 and filter + 8 * j + quotient(lane, 4) < filters:
-                        gradient[first + size + filter + 8 * j + quotient(lane, 4)] = bias[j]
+                store_bias(gradient, first + size, filter, acc[lines - 1])
+
+    return store
+
+
+def _line_storer(problem):
+    """Device function: a lane's sums of 16 channels x 32 filters of a tap whose weights begin at `first`."""
+    _, channels, filters = problem.shape
+
+    @device_function
+    @unrolled
+    def store(gradient, first, channel, filter, sums):
+        lane = remainder(cuda.threadIdx.x, WARP)
+        c, k = channel + quotient(lane, 4), filter + 2 * remainder(lane, 4)
+        for i in unroll(16):
+            row, column = c + i % 4 // 2 * 8, k + i // 4 * 8 + i % 2
+            if row < channels and column < filters:
+                gradient[first + row * filters + column] = sums[i]
+
+    return store
+
+
+def _bias_storer(problem):
+    """Device function: sums of dy; a lane's are of filter lane // 4 of each eight, over a quarter of the outputs."""
+    filters = problem.shape[2]
+
+    @device_function
+    @unrolled
+    def store(gradient, first, filter, sums):
+        lane = remainder(cuda.threadIdx.x, WARP)
+        for j in unroll(4):
+            total = sums[j]
+            total += cuda.shfl_xor_sync(EVERY_LANE, total, 1)
+            total += cuda.shfl_xor_sync(EVERY_LANE, total, 2)
+            k = filter + 8 * j + quotient(lane, 4)
+            if remainder(lane, 4) == 0 and k < filters:
+                gradient[first + k] = total
 
     return store

@@ -9,6 +9,7 @@ from math import prod
 
 from helpers.kernels.tensor.correlation import LINE, WARP
 from helpers.kernels.tensor.layout import TILE, padded
+from helpers.kernels.tensor.tiles import LINE_SUMS
 
 MOST_KERNEL_ROWS = 3  # of a warp: each needs 32 registers for its sums
 
@@ -68,7 +69,8 @@ class WeightProblem:
 @dataclass(frozen=True)
 class WeightTile:
     """How a block works: strips of `rows` lines, of which `row_strips`, `column_lines` and `image_lines` are staged at
-    once; `shares`, a power of 2, of warps for each kernel column; `splits` partial sums over all outputs.
+    once; `shares`, a power of 2, of warps for each kernel column; `splits` partial sums over all outputs. Registers are
+    limited so that `residents` blocks fit a multiprocessor.
     """
 
     rows: int = 4
@@ -77,6 +79,7 @@ class WeightTile:
     image_lines: int = 1
     shares: int = 1
     splits: int = 1
+    residents: int = 1
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,9 @@ class WeightStrips:
         return -(-prod(self.unit_counts) // self.tile.splits)
 
     @property
-    def accumulators(self):
-        """Sums of a thread."""
-        return self.kernel_rows * TILE * TILE // WARP
+    def lines(self):
+        """Of a thread's sums: for each kernel row two of sixteen channels; the bias's come last."""
+        return 2 * self.kernel_rows + 1
 
     @property
     def threads(self):
@@ -181,7 +184,7 @@ class WeightStrips:
     @property
     def shared_bytes(self):
         buffers = min(2, self.rounds) * self.buffer_words
-        exchanged = self.tile.shares // 2 * self.problem.kernel[2] * WARP * (self.accumulators + 4)
+        exchanged = self.tile.shares // 2 * self.problem.kernel[2] * WARP * self.lines * LINE_SUMS
         return 4 * max(buffers, exchanged)
 
     @property
@@ -191,4 +194,5 @@ class WeightStrips:
             "grid": (prod(self.tiles), self.tile.splits, 1),
             "block": (self.threads, 1, 1),
             "shared_bytes": self.shared_bytes,
+            "blocks_per_multiprocessor": self.tile.residents,
         }

@@ -12,7 +12,8 @@ from helpers.kernels.intrinsics import pointer, quotient, remainder, shared_floa
 from helpers.kernels.tensor.correlation import PITCH, WARP
 from helpers.kernels.tensor.intrinsics import load_matrices
 from helpers.kernels.tensor.layout import CHUNK, TILE
-from helpers.kernels.tensor.staging import copier, patch_copier, weight_copier
+from helpers.kernels.tensor.rows import copier
+from helpers.kernels.tensor.staging import patch_copier, weight_copier
 from helpers.kernels.tensor.tiles import LINE_SUMS, add_shared, blank, put_shared, tile_of
 from helpers.unroll import unroll, unrolled
 
@@ -139,20 +140,20 @@ def _multiplier(staging, form):
         acc = tile_of(sums, rows)
         w = tile_of(weights_blank, kernel_rows, 2)
         of_patch, of_weights = places()
-        for turn in range(depth * columns * steps):
-            part, step = quotient(turn, columns * steps), remainder(turn, steps)
-            column = remainder(quotient(turn, steps), columns)
-            first = of_patch + part * patch_words + column * PITCH + step * STEP
-            other = of_weights + part * weight_words + column * (kernel_rows * tap_words) + step * STEP
-            for t in unroll(kernel_rows):
-                w[t, 0] = load_matrices(weights, other + t * tap_words)
-                w[t, 1] = load_matrices(weights, other + t * tap_words + 16 * PITCH)
-            for line in unroll(lines):
-                a = load_matrices(patch, first + line * line_words)
-                for r in unroll(rows):
+        for part in range(depth):
+            for column in range(columns):
+                first = of_patch + part * patch_words + column * PITCH
+                other = of_weights + part * weight_words + column * (kernel_rows * tap_words)
+                for step in unroll(steps):
                     for t in unroll(kernel_rows):
-                        if r * row_step + t == line:
-                            acc[r] = mma(a, w[t, 0], w[t, 1], acc[r])
+                        w[t, 0] = load_matrices(weights, other + t * tap_words + step * STEP)
+                        w[t, 1] = load_matrices(weights, other + t * tap_words + step * STEP + 16 * PITCH)
+                    for line in unroll(lines):
+                        a = load_matrices(patch, first + line * line_words + step * STEP)
+                        for r in unroll(rows):
+                            for t in unroll(kernel_rows):
+                                if r * row_step + t == line:
+                                    acc[r] = mma(a, w[t, 0], w[t, 1], acc[r])
         return acc
 
     return multiply

@@ -9,9 +9,17 @@ import numpy as np
 from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder, store4
 from helpers.kernels.tensor.correlation import WARP
-from helpers.kernels.tensor.layout import GATE_BITS, LANE_CHANNELS
+from helpers.kernels.tensor.layout import LANE_CHANNELS
 from helpers.kernels.tensor.tiles import tile_of
-from helpers.kernels.tensor.windows import half_of, larger, of_other_lane
+from helpers.kernels.tensor.windows import (
+    EVERY_LANE,
+    equal_mask,
+    half_of,
+    larger,
+    larger_of_lanes,
+    masked,
+    positive_mask,
+)
 from helpers.unroll import registers, unroll, unrolled
 
 ZERO = np.float32(0.0)
@@ -69,14 +77,19 @@ def bias_and_pool(staging, form, filters, relu, window=(1, 1), floats=False):
         Those that exist; beyond them the outputs are 0.
     relu : bool
     window : (int, int)
-        Rows and columns of a pooling without overlap; its rows divide the warp's, its columns are 1, 2, 4 or 8.
+        Rows and columns of a pooling without overlap; its rows divide the warp's, its columns are 1, 2 or 4, its cells
+        at most MOST_CELLS.
     floats : bool
         Store float32: logits.
     """
-    rows, (high, wide) = staging.tile.rows, window
-    outputs, first_filter = lane_outputs(staging)
-    exchanges, load_bias = wide.bit_length() - 1, _bias_loader(filters)
-    emit = _emitter(staging, form, relu, window, floats)
+    rows, (high, wide), pooled = staging.tile.rows, window, window != (1, 1)
+    (outputs, first_filter), exchanges = lane_outputs(staging), wide.bit_length() - 1
+    load_bias, gather, emit = (
+        _bias_loader(filters),
+        _winners(wide, high * wide),
+        _emitter(staging, form, relu, window, floats),
+    )
+    locate = _window_place(staging, window)
 
     @device_function
     @unrolled
@@ -86,23 +99,43 @@ def bias_and_pool(staging, form, filters, relu, window=(1, 1), floats=False):
         bias = load_bias(b, first)
         for half in unroll(2):
             n, x = outputs(image, column, half)
+            begin, lines = locate(n, z, row, x, first)
             for r in unroll(rows // high):
-                best, code = half_of(acc[r * high], half), _every(remainder(x, wide))
+                best = half_of(acc[r * high], half)
                 for i in unroll(1, high):
-                    best, code = larger(
-                        best, code, half_of(acc[r * high + i], half), _every(remainder(x, wide) + i * wide)
-                    )
+                    best = larger(best, half_of(acc[r * high + i], half))
                 for e in unroll(exchanges):
-                    best, code = of_other_lane(best, code, 4 << e)
-                emit(y, gate, n, z, quotient(row, high) + r, x, first, best, bias, code)
+                    best = larger_of_lanes(best, 4 << e)
+                code = np.int32(0xFF)
+                if pooled:
+                    code = np.int32(0)
+                    for i in unroll(high):
+                        own = equal_mask(half_of(acc[r * high + i], half), best)
+                        code |= np.int32(own << (8 * (i * wide + remainder(x, wide))))
+                    code = gather(code)
+                if r < lines:
+                    emit(y, gate, begin, r, best, bias, code)
 
     return finish
 
 
-@device_function
-def _every(number):
-    """Code of eight equal numbers."""
-    return number * 0x11111111
+def _winners(wide, cells):
+    """Device function: masks of the cells that have the largest value, from this lane's; of equal ones the first."""
+    exchanges = wide.bit_length() - 1
+
+    @device_function
+    @unrolled
+    def gather(code):
+        for e in unroll(exchanges):
+            code |= cuda.shfl_xor_sync(EVERY_LANE, code, 4 << e)
+        seen = code & np.int32(0xFF)
+        result = seen
+        for cell in unroll(1, cells):
+            won = (code >> np.int32(8 * cell)) & np.int32(0xFF) & ~seen
+            seen, result = seen | won, result | np.int32(won << np.int32(8 * cell))
+        return result
+
+    return gather
 
 
 def _bias_loader(filters):
@@ -117,29 +150,47 @@ def _bias_loader(filters):
     return load
 
 
-def _emitter(staging, form, relu, window, floats):
-    """Device function: eight filters of one output, or of one window by its first lane, with bias and activation."""
+def _window_place(staging, window):
+    """Device function (n, z, row, x, filter) -> (begin, lines): where its windows begin, how many exist.
+
+    Lanes between the first columns of windows have none.
+    """
     (high, wide), (depth, height, width) = window, staging.problem.out_shape
-    batch, channels, gates = staging.problem.batch, staging.problem.filters, relu or window != (1, 1)
-    store, out_height, out_width = store_floats if floats else words_storer(form), height // high, width // wide
+    batch, channels, out_height, out_width = (
+        staging.problem.batch,
+        staging.problem.filters,
+        height // high,
+        width // wide,
+    )
+
+    @device_function
+    def locate(n, z, row, x, filter):
+        line, place = quotient(row, high), quotient(x, wide)
+        real = (n < batch) & (place < out_width) & (filter < channels) & (remainder(x, wide) == 0)
+        begin = (((n * depth + z) * out_height + line) * out_width + place) * channels + filter
+        return begin, out_height - line if real else 0
+
+    return locate
+
+
+def _emitter(staging, form, relu, window, floats):
+    """Device function: eight filters of window `r` of a lane's column of them, with bias and activation."""
+    step = staging.problem.out_shape[2] // window[1] * staging.problem.filters
+    store, gates = store_floats if floats else words_storer(form), relu or window != (1, 1)
+    every = 0x01010101 if window != (1, 1) else 1
 
     @device_function
     @unrolled
-    def emit(y, gate, n, z, line, x, first, best, bias, code):
+    def emit(y, gate, begin, r, best, bias, code):
         value = registers(LANE_CHANNELS)
-        place = quotient(x, wide)
-        real = n < batch and line < out_height and place < out_width and first < channels
-        if real and remainder(x, wide) == 0:
-            opened = np.int64(0)
-            for c in unroll(LANE_CHANNELS):
-                value[c] = best[c] + bias[c]
-                passes = not relu or value[c] > ZERO
-                opened |= (((code >> (GATE_BITS * c)) & 15) + 1 if passes else 0) << (GATE_BITS * c)
-                value[c] = ZERO if relu and value[c] < ZERO else value[c]
-            at = (((n * depth + z) * out_height + line) * out_width + place) * channels + first
-            store(y, at, value)
-            if gates:
-                gate[quotient(at, LANE_CHANNELS)] = opened
+        active = registers(LANE_CHANNELS)
+        for c in unroll(LANE_CHANNELS):
+            value[c] = best[c] + bias[c]
+            active[c] = ZERO if relu and value[c] < ZERO else value[c]
+        at = begin + r * step
+        store(y, at, active)
+        if gates:
+            gate[quotient(at, LANE_CHANNELS)] = np.int32(code & (positive_mask(value) * every)) if relu else code
 
     return emit
 
@@ -160,8 +211,12 @@ def through_gates(staging, form, gated=True, window=(1, 1), image_shape=None, un
     unpooled : (int, int), optional
         Rows and columns before the pooling; cells that no window covers are not written.
     """
-    rows, (outputs, first_filter) = staging.tile.rows, lane_outputs(staging)
-    spread = _spreader(staging, form, gated, window, image_shape, unpooled)
+    p, rows, (high, wide), (outputs, first_filter) = staging.problem, staging.tile.rows, window, lane_outputs(staging)
+    depth, height, width, channels = image_shape or (*p.out_shape, p.filters)
+    (out_height, out_width), find = unpooled or (height, width), _image_place(image_shape)
+    batch, total, (_, problem_height, problem_width) = p.batch, p.filters, p.out_shape
+    spread = _spreader(form, gated, window, out_width * channels, channels)
+    step, out_step = width * channels // LANE_CHANNELS, high * out_width * channels
 
     @device_function
     @unrolled
@@ -170,42 +225,31 @@ def through_gates(staging, form, gated=True, window=(1, 1), image_shape=None, un
         first = first_filter(filter)
         for half in unroll(2):
             n, x = outputs(image, column, half)
+            plane, line, place, channel = find(z, row, x, first)
+            at = (((n * depth + plane) * height + line) * width + place) * channels + channel
+            to = (((n * depth + plane) * out_height + line * high) * out_width + place * wide) * channels + channel
+            lines = problem_height - row if (n < batch) & (x < problem_width) & (first < total) else 0
             for r in unroll(rows):
-                spread(dx, gate, n, z, row + r, x, first, half_of(acc[r], half))
+                if r < lines:
+                    spread(dx, gate, quotient(at, LANE_CHANNELS) + r * step, to + r * out_step, half_of(acc[r], half))
 
     return finish
 
 
-def _spreader(staging, form, gated, window, image_shape, unpooled):
-    """Device function: eight filters of one output, to every cell of its window."""
-    p, (high, wide) = staging.problem, window
-    depth, height, width, channels = image_shape or (*p.out_shape, p.filters)
-    (out_height, out_width), find = unpooled or (height, width), _image_place(image_shape)
-    batch, total, (_, problem_height, problem_width) = p.batch, p.filters, p.out_shape
-    store = words_storer(form)
+def _spreader(form, gated, window, row_step, column_step):
+    """Device function: eight filters of one output to every cell of its window; steps are in values."""
+    (high, wide), store = window, words_storer(form)
 
     @device_function
     @unrolled
-    def through(values, opened, number):
-        value = registers(LANE_CHANNELS)
-        for c in unroll(LANE_CHANNELS):
-            value[c] = values[c] if ((opened >> (GATE_BITS * c)) & 15) == number else ZERO
-        return value
-
-    @device_function
-    @unrolled
-    def spread(dx, gate, n, z, row, x, first, values):
-        if n < batch and row < problem_height and x < problem_width and first < total:
-            plane, line, place, channel = find(z, row, x, first)
-            if not gated:
-                store(dx, (((n * depth + plane) * height + line) * width + place) * channels + channel, values)
-            else:
-                at = (((n * depth + plane) * height + line) * width + place) * channels + channel
-                opened = np.int64(gate[quotient(at, LANE_CHANNELS)])
-                for cell in unroll(high * wide):
-                    y, to = line * high + cell // wide, place * wide + cell % wide
-                    target = (((n * depth + plane) * out_height + y) * out_width + to) * channels + channel
-                    store(dx, target, through(values, opened, cell + 1))
+    def spread(dx, gate, at, to, values):
+        if not gated:
+            store(dx, to, values)
+        else:
+            opened = np.int32(gate[at])
+            for cell in unroll(high * wide):
+                target = to + cell // wide * row_step + cell % wide * column_step
+                store(dx, target, masked(values, opened >> np.int32(8 * cell)))
 
     return spread
 

@@ -5,6 +5,8 @@ Must not learn where the words lie.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from helpers.device import device_function
 from helpers.kernels.tensor import intrinsics
 from helpers.kernels.tensor.fragments import SHAPES
@@ -13,6 +15,7 @@ from helpers.kernels.tensor.intrinsics import mma_tf32, put_half, round_tf32
 # compute capability from which on a format is there
 STARTS = {"3xtf32": (8, 0), "tf32": (8, 0), "bf16": (8, 0), "fp16": (7, 5)}
 WHOLE_FP16 = (8, 0)  # from here on an instruction takes 16 terms of fp16, eight words of a row; before, half of them
+ZERO = np.float32(0.0)
 COPIES = (8, 0)  # from here on copies to shared memory run on while the thread computes
 
 
@@ -22,7 +25,7 @@ class Format:
 
     encode(low, high) -> word: of two float32 that follow each other; only the first where a word holds one value.
     multiply(a, left, right, sums) -> sixteen sums: of a line by four times eight columns, see intrinsics.py.
-    total(word) -> float32: the sum of a word's values.
+    parts(word) -> two float32: a word's values; of one value, that and 0.
     put(array, index, value): a float32, rounded, to an array of `storage`, in which each value has a cell.
 
     `copies` tells whether the card copies to shared memory while its threads compute.
@@ -32,7 +35,7 @@ class Format:
     packed: int
     encode: object
     multiply: object
-    total: object
+    parts: object
     put: object
     copies: bool
 
@@ -62,13 +65,13 @@ def format_of(precision, capability):
         raise ValueError(f"{precision} needs a card of compute capability {least}; this one has {has}: choose 'fp16'")
     copies = capability >= COPIES
     if precision == "3xtf32":
-        return Format(precision, 1, _first_of_two, _in_three, _itself, _put_value, copies)
+        return Format(precision, 1, _first_of_two, _in_three, _alone, _put_value, copies)
     if precision == "tf32":
-        return Format(precision, 1, _rounded_first, mma_tf32, _itself, _put_tf32, copies)
+        return Format(precision, 1, _rounded_first, mma_tf32, _alone, _put_tf32, copies)
     name = "mma_fp16_short" if precision == "fp16" and capability < WHOLE_FP16 else f"mma_{precision}"
     multiply = getattr(intrinsics, name)
     pack, low, high = (getattr(intrinsics, f"{verb}_{precision}") for verb in ("pack", "low", "high"))
-    return Format(precision, SHAPES[name].packed, pack, multiply, _sum_of(low, high), _put_packed(pack), copies)
+    return Format(precision, SHAPES[name].packed, pack, multiply, _both(low, high), _put_packed(pack), copies)
 
 
 @device_function
@@ -82,8 +85,8 @@ def _rounded_first(low, high):
 
 
 @device_function
-def _itself(word):
-    return word
+def _alone(word):
+    return word, ZERO
 
 
 @device_function
@@ -96,12 +99,12 @@ def _put_tf32(array, index, value):
     array[index] = round_tf32(value)
 
 
-def _sum_of(low, high):
+def _both(low, high):
     @device_function
-    def total(word):
-        return low(word) + high(word)
+    def parts(word):
+        return low(word), high(word)
 
-    return total
+    return parts
 
 
 def _put_packed(pack):

@@ -168,6 +168,10 @@ else:
             array = context.make_array(array_type)(context, builder, array).data
         return builder.gep(array, [index])
 
+    def _shared_address(builder, pointer):
+        """32-bit address, in shared memory, of a pointer: arithmetic on it then needs 32 bits only."""
+        return builder.ptrtoint(builder.addrspacecast(pointer, ir.PointerType(ir.FloatType(), 3)), INT)
+
     @intrinsic
     def put_half(typingctx, array, index, word):
         def codegen(context, builder, sig, args):
@@ -181,16 +185,13 @@ else:
     @intrinsic
     def copy_words(typingctx, target, index, source, begin, inside):
         def codegen(context, builder, sig, args):
-            into = _place(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            into = _shared_address(builder, _place(context, builder, sig.args[0], args[0], args[1], sig.args[1]))
             out = _place(context, builder, sig.args[2], args[2], args[3], sig.args[3])
             taken = context.cast(builder, args[4], sig.args[4], types.boolean)
             size = builder.select(taken, ir.Constant(INT, 16), ir.Constant(INT, 0))
-            text = (
-                "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $0; cvt.u32.u64 s, a; "
-                "cp.async.cg.shared.global [s], [$1], 16, $2; }"
-            )
-            operands = [builder.ptrtoint(into, LONG), builder.ptrtoint(out, LONG), size]
-            _assembly(builder, ir.VoidType(), operands, text, "l,l,r,~{memory}", volatile=True)
+            text = "cp.async.cg.shared.global [$0], [$1], 16, $2;"
+            operands = [into, builder.ptrtoint(out, LONG), size]
+            _assembly(builder, ir.VoidType(), operands, text, "r,l,r,~{memory}", volatile=True)
             return context.get_dummy_value()
 
         return types.void(target, index, source, begin, inside), codegen
@@ -200,14 +201,10 @@ else:
         signature = types.UniTuple(types.float32, 4)(words, index)
 
         def codegen(context, builder, sig, args):
-            index = context.cast(builder, args[1], sig.args[1], types.intp)
-            address = builder.ptrtoint(builder.gep(args[0], [index]), LONG)
-            text = (
-                "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, $4; cvt.u32.u64 s, a; "
-                f"ldmatrix.sync.aligned.m8n8.x4{instruction}.shared.b16 {{$0, $1, $2, $3}}, [s]; }}"
-            )
+            address = _shared_address(builder, _place(context, builder, sig.args[0], args[0], args[1], sig.args[1]))
+            text = f"ldmatrix.sync.aligned.m8n8.x4{instruction}.shared.b16 {{$0, $1, $2, $3}}, [$4];"
             result = ir.LiteralStructType([INT] * 4)
-            loaded = _assembly(builder, result, [address], text, "=r,=r,=r,=r,l,~{memory}", volatile=True)
+            loaded = _assembly(builder, result, [address], text, "=r,=r,=r,=r,r,~{memory}", volatile=True)
             return cgutils.pack_array(
                 builder, [builder.bitcast(builder.extract_value(loaded, i), FLOAT) for i in range(4)]
             )

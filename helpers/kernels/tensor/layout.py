@@ -5,8 +5,8 @@ Values are 16 or 32 bits wide and lie in 32-bit words, as float32 whose bits the
 memory holds: CHUNK words. Must not learn who copies or multiplies.
 
 Activations and their gradients: (N, D, H, W, channels), channels padded with zeros to a multiple of TILE.
-Gates: for every LANE_CHANNELS channels of a cell one int32 with four bits a channel: 0 where no gradient passes, else 1
-plus the number, row-major in its window, of the cell that won the pooling (1 where nothing is pooled).
+Gates: for every LANE_CHANNELS channels of a cell one int32. Its byte i has a bit for each channel: 1 where the gradient
+passes to cell i, row-major, of the window that was pooled (0 where nothing was pooled).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from math import prod
 CHUNK = 16  # words of a pixel, or of a filter's weights, that are copied and multiplied together
 TILE = 32  # channels of a warp's tile
 LANE_CHANNELS = 8  # neighbouring channels of a pixel that a lane has at the end
-GATE_BITS = 4
+MOST_CELLS = 4  # of a window: bytes of a gate
 
 
 def padded(channels):

@@ -6,10 +6,9 @@ Must not learn what is multiplied.
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.intrinsics import quotient, remainder
+from helpers.kernels.intrinsics import pointer, quotient, remainder
 from helpers.kernels.tensor.layout import TILE
-
-PIECE = 4  # words that one instruction copies
+from helpers.kernels.tensor.rows import PIECE, row_copier
 
 
 def tile_of_block(strips):
@@ -33,8 +32,25 @@ def image_copier(strips, copy):
     _, planes, row_units, column_units = strips.unit_counts
     images, rows, columns = strips.images, strips.rows, strips.columns
     (z_step, row_step, column_step), (z_before, row_before, column_before) = p.stride, p.padding
-    copy_x = _copier(strips, copy, p.in_shape, p.channels, strips.patch_rows, strips.patch_columns, 0)
-    copy_dy = _copier(strips, copy, p.out_shape, p.filters, rows, columns, strips.patch_words)
+    x_lines = _lines(strips, p.in_shape, p.channels, strips.patch_rows)
+    dy_lines = _lines(strips, p.out_shape, p.filters, rows)
+    pieces, packed = TILE // strips.packed // PIECE, strips.packed
+    copy_x = row_copier(
+        copy, strips.threads, images * strips.patch_rows, strips.patch_columns, strips.pitch, pieces,
+        p.in_shape[2], p.channels // packed, x_lines,
+    )  # fmt: skip
+    copy_dy = row_copier(
+        copy,
+        strips.threads,
+        images * rows,
+        columns,
+        strips.pitch,
+        pieces,
+        p.out_shape[2],
+        p.filters // packed,
+        dy_lines,
+    )
+    first_dy = strips.patch_words
 
     @device_function
     def copy_round(shared, x, dy, number):
@@ -44,25 +60,19 @@ def image_copier(strips, copy):
         z, image = remainder(rest, planes), quotient(rest, planes) * images
         first_row, first_column = row * row_step - row_before + kernel_row, column * column_step - column_before
         copy_x(shared, x, image, z * z_step - z_before + plane, first_row, first_column, channel)
-        copy_dy(shared, dy, image, z, row, column, filter)
+        copy_dy(pointer(shared, first_dy), dy, image, z, row, column, filter)
 
     return copy_round
 
 
-def _copier(strips, copy, shape, channels, rows, columns, first):
-    """Device function: a box of `rows` x `columns` cells of each image of the round, 32 channels of each."""
-    (depth, height, width), words, pitch = shape, channels // strips.packed, strips.pitch
-    pieces, threads, batch = TILE // strips.packed // PIECE, strips.threads, strips.problem.batch
-    count, packed = strips.images * rows * columns * pieces, strips.packed
+def _lines(strips, shape, channels, rows):
+    """Device function locate(line, image, z, row, channel): lines are the rows of all images."""
+    (depth, height, width), words, batch, packed = shape, channels // strips.packed, strips.problem.batch, strips.packed
 
     @device_function
-    def copy_box(shared, source, image, z, first_row, first_column, channel):
-        for piece in range(np.int64(cuda.threadIdx.x), count, threads):
-            cell, part = quotient(piece, pieces), remainder(piece, pieces)
-            line, c = quotient(cell, columns), first_column + remainder(cell, columns)
-            i, r = image + quotient(line, rows), first_row + remainder(line, rows)
-            inside = 0 <= z < depth and 0 <= r < height and 0 <= c < width and i < batch
-            at = (((i * depth + z) * height + r) * width + c) * words + quotient(channel, packed) + part * PIECE
-            copy(shared, first + cell * pitch + part * PIECE, source, at if inside else 0, inside)
+    def locate(line, image, z, row, channel):
+        i, r = image + quotient(line, rows), row + remainder(line, rows)
+        begin = ((i * depth + z) * height + r) * (width * words) + quotient(channel, packed)
+        return begin, (z >= 0) & (z < depth) & (r >= 0) & (r < height) & (i < batch)
 
-    return copy_box
+    return locate

@@ -11,22 +11,25 @@ from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import pointer, quotient, remainder, shared_floats
 from helpers.kernels.tensor.correlation import WARP
 from helpers.kernels.tensor.gather import gatherer
-from helpers.kernels.tensor.staging import copier
+from helpers.kernels.tensor.rows import copier
 from helpers.kernels.tensor.tiles import blank, tile_of
+from helpers.kernels.tensor.weight_bias import bias_summer
 from helpers.kernels.tensor.weight_copies import image_copier
 from helpers.kernels.tensor.weight_store import combiner, storer
 from helpers.unroll import unroll, unrolled
+
+ZERO = np.float32(0.0)
 
 
 def weight_body(strips, form):
     """Body of the kernel of `gradient` (splits, weights + biases) from x and dy, words."""
     copy, arrived = copier(form.copies)
     copy_round, zeros, accumulate = image_copier(strips, copy), blank(strips.lines), _accumulator(strips, form)
-    combine, store = combiner(strips), storer(strips)
+    combine, store, (add_bias, store_bias) = combiner(strips), storer(strips), bias_summer(strips, form)
     rounds, buffer, last = strips.rounds, strips.buffer_words, _last_round(strips)
 
     def body(gradient, x, dy):
-        words, sums = shared_floats(0), zeros
+        words, sums, low, high = shared_floats(0), zeros, ZERO, ZERO
         first = np.int64(cuda.blockIdx.y) * rounds
         count = max(min(rounds, last - first), 0)
         if count > 0:
@@ -36,8 +39,11 @@ def weight_body(strips, form):
             cuda.syncthreads()
             if turn + 1 < count:
                 copy_round(pointer(words, remainder(turn + 1, 2) * buffer), x, dy, first + turn + 1)
-            sums = accumulate(pointer(words, remainder(turn, 2) * buffer), sums)
+            here = pointer(words, remainder(turn, 2) * buffer)
+            low, high = add_bias(here, low, high)
+            sums = accumulate(here, sums)
         cuda.syncthreads()
+        store_bias(gradient, words, low, high)
         store(gradient, combine(words, sums))
 
     return body
@@ -90,12 +96,12 @@ def _accumulator(strips, form):
 def _strip_multiplier(strips, form):
     """Device function multiply(words, image, row, column, tap, sums) -> sums: one strip, one kernel column."""
     rows, row_step, kernel_rows = strips.tile.rows, strips.problem.stride[1], strips.kernel_rows
-    patch_lines, pitch, mma, add_bias = (rows - 1) * row_step + kernel_rows, strips.pitch, form.multiply, _bias(form)
+    patch_lines, pitch, mma = (rows - 1) * row_step + kernel_rows, strips.pitch, form.multiply
     of_x, of_dy = _cells(strips)
     x_places, load_rows, _, steps, half = gatherer(form.packed, of_x)
     dy_places, _, load_columns, _, _ = gatherer(form.packed, of_dy)
     x_line, dy_line, lines = strips.patch_columns * pitch, strips.columns * pitch, strips.lines
-    words_blank, bias = blank(2 * steps * rows, 4), lines - 1
+    words_blank = blank(2 * steps * rows, 4)
 
     @device_function
     @unrolled
@@ -109,8 +115,6 @@ def _strip_multiplier(strips, form):
                     for s in unroll(steps):
                         d[r, s, 0] = load_columns(words, at_dy, r * dy_line, s)
                         d[r, s, 1] = load_columns(words, at_dy, r * dy_line + half, s)
-                        if tap == 0:
-                            acc[bias] = add_bias(acc[bias], d[r, s, 0], d[r, s, 1])
             for s in unroll(steps):
                 for m in unroll(2):
                     a = load_rows(words, at_x, line * x_line + tap * pitch + m * half, s)
@@ -121,21 +125,3 @@ def _strip_multiplier(strips, form):
         return acc
 
     return multiply
-
-
-def _bias(form):
-    """Device function: a lane's sums of dy, each of one filter, in the first four of a line's sums."""
-    total = form.total
-
-    @device_function
-    def add(sums, left, right):
-        return (
-            sums[0] + total(left[0]) + total(left[1]),
-            sums[1] + total(left[2]) + total(left[3]),
-            sums[2] + total(right[0]) + total(right[1]),
-            sums[3] + total(right[2]) + total(right[3]),
-            sums[4], sums[5], sums[6], sums[7], sums[8], sums[9], sums[10], sums[11],
-            sums[12], sums[13], sums[14], sums[15],
-        )  # fmt: skip
-
-    return add

@@ -13,8 +13,6 @@ from helpers.kernels.tensor.tiles import LINE_SUMS, add_shared, put_shared, tile
 from helpers.kernels.tensor.weight_copies import tile_of_block
 from helpers.unroll import unroll, unrolled
 
-EVERY_LANE = 0xFFFFFFFF
-
 
 def combiner(strips):
     """Device function combine(shared, sums) -> sums: in share 0 those of all shares, added by halves."""
@@ -46,7 +44,7 @@ def storer(strips):
     p, lines, kernel_rows = strips.problem, strips.lines, strips.kernel_rows
     _, channels, filters = p.shape
     size, cell_channels, tile = p.size, padded(channels), tile_of_block(strips)
-    (_, kernel_height, kernel_width), store_line, store_bias = p.kernel, _line_storer(p), _bias_storer(p)
+    (_, kernel_height, kernel_width), store_line = p.kernel, _line_storer(p)
 
     @device_function
     @unrolled
@@ -63,8 +61,6 @@ def storer(strips):
                 if kernel_row + t < kernel_height:
                     for m in unroll(2):
                         store_line(gradient, first + tap * channels * filters, inner + 16 * m, filter, acc[2 * t + m])
-            if channel == 0 and plane == 0 and kernel_row == 0 and column == 0:
-                store_bias(gradient, first + size, filter, acc[lines - 1])
 
     return store
 
@@ -82,24 +78,5 @@ def _line_storer(problem):
             row, column = c + i % 4 // 2 * 8, k + i // 4 * 8 + i % 2
             if row < channels and column < filters:
                 gradient[first + row * filters + column] = sums[i]
-
-    return store
-
-
-def _bias_storer(problem):
-    """Device function: sums of dy; a lane's are of filter lane // 4 of each eight, over a quarter of the outputs."""
-    filters = problem.shape[2]
-
-    @device_function
-    @unrolled
-    def store(gradient, first, filter, sums):
-        lane = remainder(cuda.threadIdx.x, WARP)
-        for j in unroll(4):
-            total = sums[j]
-            total += cuda.shfl_xor_sync(EVERY_LANE, total, 1)
-            total += cuda.shfl_xor_sync(EVERY_LANE, total, 2)
-            k = filter + 8 * j + quotient(lane, 4)
-            if remainder(lane, 4) == 0 and k < filters:
-                gradient[first + k] = total
 
     return store

@@ -168,8 +168,8 @@ class WeightStrips:
 
     @property
     def lines(self):
-        """Of a thread's sums: for each kernel row two of sixteen channels; the bias's come last."""
-        return 2 * self.kernel_rows + 1
+        """Of a thread's sums: for each kernel row two, of sixteen channels each."""
+        return 2 * self.kernel_rows
 
     @property
     def threads(self):
@@ -185,7 +185,7 @@ class WeightStrips:
     def shared_bytes(self):
         buffers = min(2, self.rounds) * self.buffer_words
         exchanged = self.tile.shares // 2 * self.problem.kernel[2] * WARP * self.lines * LINE_SUMS
-        return 4 * max(buffers, exchanged)
+        return 4 * max(buffers, exchanged, 2 * self.threads)
 
     @property
     def launch(self):

@@ -1,17 +1,15 @@
 """Eight neighbouring filters of one output in a lane, and the largest of a window: within a lane and between lanes.
 
-A code has GATE_BITS for each of the eight: the number, in its window, of the cell that the value is of. Must not learn
-what becomes of a winner.
+Masks have a bit for each of the eight. Must not learn what becomes of a winner.
 """
 
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.tensor.layout import GATE_BITS, LANE_CHANNELS
+from helpers.kernels.tensor.layout import LANE_CHANNELS
 from helpers.unroll import registers, unroll, unrolled
 
 EVERY_LANE = 0xFFFFFFFF
-LARGEST_WINDOW = 7  # cells whose number, and one more, fit the bits of a code without its sign
 
 
 @device_function
@@ -29,23 +27,50 @@ def half_of(sums, half):
 
 @device_function
 @unrolled
-def larger(values, code, others, other_code):
-    """(values, code) of the larger each; of equal ones that of the smaller number."""
+def larger(values, others):
+    """The larger of each two."""
     best = registers(LANE_CHANNELS)
-    chosen = np.int64(0)
     for c in unroll(LANE_CHANNELS):
-        mine, its = (code >> (GATE_BITS * c)) & 15, (other_code >> (GATE_BITS * c)) & 15
-        taken = others[c] > values[c] or (others[c] == values[c] and its < mine)
-        best[c] = others[c] if taken else values[c]
-        chosen |= (its if taken else mine) << (GATE_BITS * c)
-    return best, chosen
+        best[c] = others[c] if others[c] > values[c] else values[c]
+    return best
 
 
 @device_function
 @unrolled
-def of_other_lane(values, code, lanes):
-    """`larger` of this lane's and those of the lane whose number differs by the bits `lanes`."""
-    others = registers(LANE_CHANNELS)
+def larger_of_lanes(values, lanes):
+    """The larger of this lane's values and those of the lane whose number differs by the bits `lanes`."""
+    best = registers(LANE_CHANNELS)
     for c in unroll(LANE_CHANNELS):
-        others[c] = cuda.shfl_xor_sync(EVERY_LANE, values[c], lanes)
-    return larger(values, code, others, np.int64(cuda.shfl_xor_sync(EVERY_LANE, np.int32(code), lanes)))
+        other = cuda.shfl_xor_sync(EVERY_LANE, values[c], lanes)
+        best[c] = other if other > values[c] else values[c]
+    return best
+
+
+@device_function
+@unrolled
+def equal_mask(values, others):
+    """Mask of the values that are equal to the others."""
+    mask = np.int32(0)
+    for c in unroll(LANE_CHANNELS):
+        mask |= np.int32(1 << c) if values[c] == others[c] else np.int32(0)
+    return mask
+
+
+@device_function
+@unrolled
+def positive_mask(values):
+    """Mask of the values above 0."""
+    mask = np.int32(0)
+    for c in unroll(LANE_CHANNELS):
+        mask |= np.int32(1 << c) if values[c] > np.float32(0.0) else np.int32(0)
+    return mask
+
+
+@device_function
+@unrolled
+def masked(values, mask):
+    """The values whose bit in the mask is set, 0 for the others."""
+    result = registers(LANE_CHANNELS)
+    for c in unroll(LANE_CHANNELS):
+        result[c] = values[c] if mask & np.int32(1 << c) else np.float32(0.0)
+    return result

@@ -1,102 +1,156 @@
-"""Which tile a block makes on tensor cores: by a rule, from the problem and the card.
+"""Which tile a block makes on tensor cores: of all that fit the card, the one of the least estimated time.
 
-Must not learn how a tile is made.
+The estimate counts, in cycles of a multiprocessor, what its blocks copy, multiply and store; its constants are of
+measurements on one card and serve only to order tiles. Must not learn how a tile is made.
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from math import prod
 
-from helpers.kernels.tensor.correlation import Staging, Tile
+from helpers.kernels.tensor.correlation import WARP, Staging, Tile
+from helpers.kernels.tensor.layout import TILE
 from helpers.kernels.tensor.weight_strips import WeightStrips, WeightTile
+
+POWERS = (1, 2, 4, 8)
+FEWEST_THREADS, MOST_THREADS = 64, 512
+BYTES_A_CYCLE = 40  # that a multiprocessor copies or stores
+START, ROUND, SETTLE = 2000, 150, 60  # cycles of a wave of blocks, a round, and a warp's wait for what it loads
+MULTIPLY, ISSUE, LATENCY = 6, 2, 9  # cycles of a scheduler for an mma and a load of matrices; a warp's for an mma
 
 
 @dataclass(frozen=True)
 class Card:
-    """What tiles are chosen by: multiprocessors, and bytes of shared memory a block may have."""
+    """What tiles are chosen by: of a card, or of the part of it, 1 / `parts`, that a kernel may take beside others."""
 
     multiprocessors: int = 132
     shared_bytes: int = 227 * 1024
+    registers: int = 65536
+    threads: int = 2048
+    parts: int = 1
+
+    @property
+    def half(self):
+        """Half of each multiprocessor, so that two kernels run side by side."""
+        shared_bytes, registers, threads = self.shared_bytes // 2, self.registers // 2, self.threads // 2
+        return replace(self, shared_bytes=shared_bytes, registers=registers, threads=threads, parts=2 * self.parts)
+
+    def residents(self, threads, registers, shared_bytes):
+        """Blocks of so many threads, registers a thread and bytes of shared memory that fit a multiprocessor."""
+        registers = -(-registers // 8) * 8
+        return min(self.registers // (registers * threads), self.threads // threads, self.shared_bytes // shared_bytes)
 
 
 def choose_tile(problem, form, card, window_rows=1):
     """Tile of a forward pass or an input gradient; `window_rows`: of a pooling behind it, which a warp has whole."""
-    _, height, width = problem.out_shape
-    rows = min(4, max(1, height))
-    rows = max(window_rows, rows - rows % window_rows)
-    tile = Tile(rows=rows)
-    sizes = Staging(problem, tile, form.packed)
-
-    def grow(tile, name, most):
-        larger = replace(tile, **{name: 2 * getattr(tile, name)})
-        fits = larger.team_warps <= 8 and getattr(larger, name) <= max(1, most)
-        enough = Staging(problem, larger, form.packed).shared_bytes <= card.shared_bytes // 2
-        return larger if fits and enough else tile
-
-    if problem.kernel == (1, 1, 1) and (height, width) == (1, 1):
-        return _rows_tile(problem, form, card, tile)
-    for name, most in (
-        ("filter_warps", problem.filters // 32),
-        ("column_warps", -(-width // sizes.line_columns)),
-        ("row_warps", -(-height // rows)),
-    ):
-        larger = grow(tile, name, most)
-        while larger is not tile and _blocks(problem, larger, form) >= card.multiprocessors:
-            tile, larger = larger, grow(larger, name, most)
-    return tile
+    return tile_candidates(problem, form.packed, card, window_rows)[0]
 
 
-def _blocks(problem, tile, form):
-    count = 1
-    for size in Staging(problem, tile, form.packed).grid:
-        count *= size
-    return count
+@cache
+def tile_candidates(problem, packed, card, window_rows=1):
+    """Every tile that fits, the one of the least estimated time first."""
+    found = []
+    columns = sorted({1, problem.kernel[2]})
+    for sizes in product(POWERS, POWERS, (1, 2), (1, 2), (1, 2, 4), (1, 2, 4, 8), columns, (1, 2, 4)):
+        tile = Tile(*sizes)
+        if tile.rows % window_rows or not FEWEST_THREADS <= tile.threads <= MOST_THREADS:
+            continue
+        staging = Staging(problem, tile, packed)
+        if _is_larger(staging) or staging.shared_bytes > card.shared_bytes:
+            continue
+        registers = 16 * tile.rows + 8 * problem.kernel[1] + 40
+        blocks = prod(staging.grid)
+        residents = min(
+            card.residents(tile.threads, registers, staging.shared_bytes), -(-blocks // card.multiprocessors)
+        )
+        if residents:
+            cost = _cycles(staging, residents, -(-blocks // (residents * card.multiprocessors)))
+            found.append((cost, replace(tile, residents=residents * card.parts)))
+    if not found:
+        raise ValueError(f"no tile of {problem} fits {card}; choose smaller kernels or strides")
+    return [tile for _, tile in sorted(found, key=lambda pair: pair[0])]
 
 
-def _rows_tile(problem, form, card, tile):
-    """Of a dense layer: warps share the channels while there are too few tiles of outputs."""
-    tile = replace(tile, rows=1)
-    chunks = Staging(problem, tile, form.packed).chunks
-    while 2 * tile.teams <= min(8, chunks):
-        larger = replace(tile, teams=2 * tile.teams)
-        if Staging(problem, larger, form.packed).shared_bytes > card.shared_bytes:
-            break
-        tile = larger
-    while tile.teams * tile.depth < chunks:
-        larger = replace(tile, depth=2 * tile.depth)
-        if Staging(problem, larger, form.packed).shared_bytes > card.shared_bytes // 2:
-            break
-        tile = larger
-    return tile
+def _is_larger(staging):
+    """Whether a block covers more than there is: half of it, or more, would be in vain."""
+    p, tile = staging.problem, staging.tile
+    _, height, width = p.out_shape
+    larger = (
+        (staging.rows, max(height, 1)),
+        (staging.columns, max(width, staging.line_columns)),
+        (staging.images, max(p.batch, staging.line_images)),
+        (staging.filters, p.filters),
+        (staging.parts, staging.chunks),
+    )
+    # where even one warp covers more than there is, that warp does
+    return any(size > there for size, there in larger) and tile.team_warps * tile.teams * tile.depth * tile.rows > 1
+
+
+def _cycles(staging, residents, waves):
+    """Estimated cycles of a kernel."""
+    p, tile = staging.problem, staging.tile
+    lines = (tile.rows - 1) * p.stride[1] + p.kernel[1]
+    steps = 2 * p.kernel[0] * p.kernel[2] * -(-staging.chunks // tile.teams)
+    products, loads = 4 * tile.rows * p.kernel[1], 2 * p.kernel[1] + lines
+    warps = residents * tile.threads / WARP / 4
+    issue = warps * steps * (MULTIPLY * products + ISSUE * loads)
+    serial = steps * (SETTLE + LATENCY * products)
+    copied = 4 * staging.parts * (staging.patches * staging.patch_words + staging.rounds * staging.weight_words)
+    stored = 64 * staging.rows * staging.columns * staging.images * tile.filter_warps
+    moved = residents * (copied + stored) / BYTES_A_CYCLE
+    return waves * (START + ROUND * staging.rounds + moved + max(issue, serial))
 
 
 def choose_strips(problem, form, card):
-    """Tile of a weight gradient: about a block a multiprocessor, strips staged as shared memory allows."""
-    _, height, width = problem.out_shape
-    tile = WeightTile(rows=min(4, height), shares=max(1, min(4, 8 // problem.kernel[2])))
-    while tile.shares & (tile.shares - 1):
-        tile = replace(tile, shares=tile.shares - 1)
+    """Tile of a weight gradient."""
+    return strip_candidates(problem, form.packed, card)[0]
 
-    def grow(tile, name, most):
-        larger = replace(tile, **{name: 2 * getattr(tile, name)})
-        sizes = WeightStrips(problem, larger, form.packed)
-        fits = 8 * sizes.buffer_words <= card.shared_bytes and sizes.strips <= 2 * tile.shares
-        return larger if fits and getattr(larger, name) <= most else tile
 
-    line_columns = WeightStrips(problem, tile, form.packed).line_columns
-    line_images = 16 // line_columns
-    for name, most in (
-        ("column_lines", -(-width // line_columns)),
-        ("row_strips", -(-height // tile.rows)),
-        ("image_lines", -(-problem.batch // line_images)),
-    ):
-        larger = grow(tile, name, most)
-        while larger is not tile:
-            tile, larger = larger, grow(larger, name, most)
-    sizes = WeightStrips(problem, tile, form.packed)
-    blocks, rounds = 1, 1
-    for count in sizes.tiles:
-        blocks *= count
-    for count in sizes.unit_counts:
-        rounds *= count
-    splits = max(1, min(rounds, card.multiprocessors // blocks))
-    each = -(-rounds // splits)
-    return replace(tile, splits=-(-rounds // each))
+@cache
+def strip_candidates(problem, packed, card):
+    """Every tile of a weight gradient that fits, the one of the least estimated time first."""
+    found = []
+    for sizes in product((1, 2, 4, 8), (1, 2, 4), (1, 2), POWERS, POWERS):
+        tile = WeightTile(*sizes)
+        strips = WeightStrips(problem, tile, packed)
+        _, height, width = problem.out_shape
+        covered = (strips.rows, height), (strips.columns, max(width, strips.line_columns))
+        if any(size > there for size, there in covered) or strips.images > max(problem.batch, strips.line_images):
+            continue
+        if strips.strips % tile.shares or strips.threads > MOST_THREADS or strips.shared_bytes > card.shared_bytes:
+            continue
+        registers = 32 * strips.kernel_rows + (60 if packed == 2 else 80)
+        for several in (1, 2, 3):
+            split = _split(strips, several * card.multiprocessors)
+            blocks = split.splits * prod(strips.tiles)
+            fitting = card.residents(strips.threads, registers, WeightStrips(problem, split, packed).shared_bytes)
+            residents = min(fitting, -(-blocks // card.multiprocessors))
+            if residents:
+                split = replace(split, residents=residents * card.parts)
+                waves = -(-blocks // (residents * card.multiprocessors))
+                found.append((_strip_cycles(WeightStrips(problem, split, packed), residents, waves), split))
+    if not found:
+        raise ValueError(f"no tile of {problem} fits {card}; choose a smaller kernel or stride")
+    return list(dict.fromkeys(tile for _, tile in sorted(found, key=lambda pair: pair[0])))
+
+
+def _split(strips, blocks):
+    """The tile with as many splits as make about so many blocks, none of them without a round."""
+    units = prod(strips.unit_counts)
+    splits = max(1, min(units, blocks // prod(strips.tiles)))
+    return replace(strips.tile, splits=-(-units // -(-units // splits)))
+
+
+def _strip_cycles(strips, residents, waves):
+    """Estimated cycles of a weight gradient."""
+    p, tile = strips.problem, strips.tile
+    turns = strips.rounds * strips.strips // tile.shares * (3 - strips.packed)
+    products, lines = 8 * tile.rows * strips.kernel_rows, (tile.rows - 1) * p.stride[1] + strips.kernel_rows
+    loads = 2 * (lines + tile.rows) * (1 if strips.packed == 2 else 4)
+    warps = residents * strips.threads / WARP / 4
+    issue, serial = warps * turns * (MULTIPLY * products + ISSUE * loads), turns * (SETTLE + LATENCY * products)
+    exchanged = 300 * tile.shares.bit_length()
+    stored = 4 * strips.kernel_rows * p.kernel[2] * TILE * TILE
+    moved = residents * (4 * strips.rounds * strips.buffer_words + 3 * stored) / BYTES_A_CYCLE
+    return waves * (START + ROUND * strips.rounds + exchanged + moved + max(issue, serial))

@@ -56,7 +56,7 @@ class TensorEngine(LayerwiseEngine):
         self.mode = "resident" if SIMULATOR else mode
         self.step = TensorStep(program, optimizer, self.batch_size, form, card_here(), load)
         self.compile_seconds = time.perf_counter() - started
-        self._stream = None if SIMULATOR else graphs.Stream()
+        self._stream = None if SIMULATOR else graphs.UrgentStream()
         self._side = None if SIMULATOR else graphs.Stream()
         self._splits, self._graphs = {}, {}
         self._load_state(self.initial_state())

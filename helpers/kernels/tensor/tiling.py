@@ -14,7 +14,7 @@ from helpers.kernels.tensor.layout import TILE
 from helpers.kernels.tensor.weight_strips import WeightStrips, WeightTile
 
 POWERS = (1, 2, 4, 8)
-FEWEST_THREADS, MOST_THREADS = 64, 512
+MOST_THREADS = 512
 BYTES_A_CYCLE = 40  # that a multiprocessor copies or stores
 START, ROUND, SETTLE = 2000, 150, 60  # cycles of a wave of blocks, a round, and a warp's wait for what it loads
 MULTIPLY, ISSUE, LATENCY = 6, 2, 9  # cycles of a scheduler for an mma and a load of matrices; a warp's for an mma
@@ -54,7 +54,7 @@ def tile_candidates(problem, packed, card, window_rows=1):
     columns = sorted({1, problem.kernel[2]})
     for sizes in product(POWERS, POWERS, (1, 2), (1, 2), (1, 2, 4), (1, 2, 4, 8), columns, (1, 2, 4)):
         tile = Tile(*sizes)
-        if tile.rows % window_rows or not FEWEST_THREADS <= tile.threads <= MOST_THREADS:
+        if tile.rows % window_rows or tile.threads > MOST_THREADS:
             continue
         staging = Staging(problem, tile, packed)
         if _is_larger(staging) or staging.shared_bytes > card.shared_bytes:

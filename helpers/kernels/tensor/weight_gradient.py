@@ -15,21 +15,19 @@ from helpers.kernels.tensor.rows import copier
 from helpers.kernels.tensor.tiles import blank, tile_of
 from helpers.kernels.tensor.weight_bias import bias_summer
 from helpers.kernels.tensor.weight_copies import image_copier
-from helpers.kernels.tensor.weight_store import combiner, storer
+from helpers.kernels.tensor.weight_store import storer
 from helpers.unroll import unroll, unrolled
-
-ZERO = np.float32(0.0)
 
 
 def weight_body(strips, form):
     """Body of the kernel of `gradient` (splits, weights + biases) from x and dy, words."""
     copy, arrived = copier(form.copies)
     copy_round, zeros, accumulate = image_copier(strips, copy), blank(strips.lines), _accumulator(strips, form)
-    combine, store, (add_bias, store_bias) = combiner(strips), storer(strips), bias_summer(strips, form)
+    store, (no_bias, add_bias, store_bias) = storer(strips), bias_summer(strips, form)
     rounds, buffer, last = strips.rounds, strips.buffer_words, _last_round(strips)
 
     def body(gradient, x, dy):
-        words, sums, low, high = shared_floats(0), zeros, ZERO, ZERO
+        words, sums, bias = shared_floats(0), zeros, no_bias
         first = np.int64(cuda.blockIdx.y) * rounds
         count = max(min(rounds, last - first), 0)
         if count > 0:
@@ -40,11 +38,11 @@ def weight_body(strips, form):
             if turn + 1 < count:
                 copy_round(pointer(words, remainder(turn + 1, 2) * buffer), x, dy, first + turn + 1)
             here = pointer(words, remainder(turn, 2) * buffer)
-            low, high = add_bias(here, low, high)
+            bias = add_bias(here, bias)
             sums = accumulate(here, sums)
         cuda.syncthreads()
-        store_bias(gradient, words, low, high)
-        store(gradient, combine(words, sums))
+        store_bias(gradient, words, bias)
+        store(gradient, words, sums)
 
     return body
 

@@ -1,82 +1,93 @@
 """End of the weight gradient on tensor cores: shares meet in a fixed order, the sums go where the update reads them.
 
-Must not learn how sums are made.
+One kernel row after the other, every warp lays its sums out in shared memory as they lie in the visible layout; then
+all threads add up the shares and store. Must not learn how sums are made.
 """
 
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.intrinsics import quotient, remainder
+from helpers.kernels.intrinsics import load4, quotient, remainder, store4
 from helpers.kernels.tensor.correlation import WARP
-from helpers.kernels.tensor.layout import padded
-from helpers.kernels.tensor.tiles import LINE_SUMS, add_shared, put_shared, tile_of
+from helpers.kernels.tensor.layout import TILE, padded
+from helpers.kernels.tensor.tiles import tile_of
 from helpers.kernels.tensor.weight_copies import tile_of_block
-from helpers.unroll import unroll, unrolled
+from helpers.kernels.tensor.weight_strips import STORE_PITCH
+from helpers.unroll import registers, unroll, unrolled
 
-
-def combiner(strips):
-    """Device function combine(shared, sums) -> sums: in share 0 those of all shares, added by halves."""
-    lines, shares, share_threads = strips.lines, strips.tile.shares, WARP * strips.problem.kernel[2]
-    line_floats, halvings = LINE_SUMS * share_threads, shares.bit_length() - 1
-
-    @device_function
-    @unrolled
-    def combine(shared, sums):
-        acc = tile_of(sums, lines)
-        share, lane = quotient(cuda.threadIdx.x, share_threads), remainder(cuda.threadIdx.x, share_threads)
-        for h in range(halvings):
-            half = shares >> (h + 1)
-            if half <= share < 2 * half:
-                for i in unroll(lines):
-                    put_shared(acc[i], shared, ((share - half) * lines + i) * line_floats + lane, share_threads)
-            cuda.syncthreads()
-            if share < half:
-                for i in unroll(lines):
-                    acc[i] = add_shared(acc[i], shared, (share * lines + i) * line_floats + lane, share_threads)
-            cuda.syncthreads()
-        return acc
-
-    return combine
+ZERO = np.float32(0.0)
+QUAD = 4  # floats of an access
 
 
 def storer(strips):
-    """Device function store(gradient, sums): this block's part of its split, in the visible layout."""
-    p, lines, kernel_rows = strips.problem, strips.lines, strips.kernel_rows
+    """Device function store(gradient, shared, sums): this block's part of its split, in the visible layout."""
+    p, lines, kernel_rows, tile = strips.problem, strips.lines, strips.kernel_rows, tile_of_block(strips)
     _, channels, filters = p.shape
-    size, cell_channels, tile = p.size, padded(channels), tile_of_block(strips)
-    (_, kernel_height, kernel_width), store_line = p.kernel, _line_storer(p)
+    size, cell_channels = p.size, padded(channels)
+    (_, kernel_height, kernel_width), lay_out, write = p.kernel, _layer_out(), _writer(strips)
 
     @device_function
     @unrolled
-    def store(gradient, sums):
+    def store(gradient, shared, sums):
         acc = tile_of(sums, lines)
         channel, filter, plane, kernel_row = tile()
-        warp = quotient(cuda.threadIdx.x, WARP)
-        share, column = quotient(warp, kernel_width), remainder(warp, kernel_width)
+        warp = quotient(cuda.threadIdx.x, WARP)  # of share warp // taps, kernel column warp % taps
         cell, inner = quotient(channel, cell_channels), remainder(channel, cell_channels)
         first = np.int64(cuda.blockIdx.y) * (size + filters)
-        if share == 0:
-            for t in unroll(kernel_rows):
-                tap = (plane * kernel_height + kernel_row + t) * kernel_width + column + cell
-                if kernel_row + t < kernel_height:
-                    for m in unroll(2):
-                        store_line(gradient, first + tap * channels * filters, inner + 16 * m, filter, acc[2 * t + m])
+        for t in unroll(kernel_rows):
+            cuda.syncthreads()
+            lay_out(shared, warp * (TILE * STORE_PITCH), acc[2 * t])
+            lay_out(shared, warp * (TILE * STORE_PITCH) + 16 * STORE_PITCH, acc[2 * t + 1])
+            cuda.syncthreads()
+            if kernel_row + t < kernel_height:
+                tap = (plane * kernel_height + kernel_row + t) * kernel_width + cell
+                write(gradient, first + tap * channels * filters, shared, inner, filter)
 
     return store
 
 
-def _line_storer(problem):
-    """Device function: a lane's sums of 16 channels x 32 filters of a tap whose weights begin at `first`."""
-    _, channels, filters = problem.shape
+def _layer_out():
+    """Device function: a lane's sums of 16 channels x 32 filters, rows of channels STORE_PITCH floats apart."""
 
     @device_function
     @unrolled
-    def store(gradient, first, channel, filter, sums):
+    def lay_out(shared, at, sums):
         lane = remainder(cuda.threadIdx.x, WARP)
-        c, k = channel + quotient(lane, 4), filter + 2 * remainder(lane, 4)
+        place = at + quotient(lane, 4) * STORE_PITCH + 2 * remainder(lane, 4)
         for i in unroll(16):
-            row, column = c + i % 4 // 2 * 8, k + i // 4 * 8 + i % 2
-            if row < channels and column < filters:
-                gradient[first + row * filters + column] = sums[i]
+            shared[place + i % 4 // 2 * (8 * STORE_PITCH) + i // 4 * 8 + i % 2] = sums[i]
 
-    return store
+    return lay_out
+
+
+def _writer(strips):
+    """Device function: adds the shares of a kernel row in their order and writes its taps, from `first` on."""
+    p, threads, shares, taps = strips.problem, strips.threads, strips.tile.shares, strips.problem.kernel[2]
+    _, channels, filters = p.shape
+    pieces, quads = taps * TILE * TILE // QUAD, TILE // QUAD
+    together = filters % QUAD == 0 and p.size % QUAD == 0
+
+    @device_function
+    @unrolled
+    def write(gradient, first, shared, channel, filter):
+        for piece in range(np.int64(cuda.threadIdx.x), pieces, threads):
+            row, k = quotient(piece, quads), filter + QUAD * remainder(piece, quads)
+            at = row * STORE_PITCH + QUAD * remainder(piece, quads)
+            a, b, c, d = load4(shared, at)
+            for share in unroll(1, shares):
+                more = load4(shared, at + share * (taps * TILE * STORE_PITCH))
+                a, b, c, d = a + more[0], b + more[1], c + more[2], d + more[3]
+            inner, column = channel + remainder(row, TILE), quotient(row, TILE)
+            to = first + (column * channels + inner) * filters + k
+            total = registers(QUAD)
+            total[0], total[1], total[2], total[3] = a, b, c, d
+            if inner < channels:
+                if together:
+                    if k < filters:
+                        store4(gradient, to, a, b, c, d)
+                else:
+                    for i in unroll(QUAD):
+                        if k + i < filters:
+                            gradient[to + i] = total[i]
+
+    return write

@@ -9,8 +9,8 @@ from math import prod
 
 from helpers.kernels.tensor.correlation import LINE, WARP
 from helpers.kernels.tensor.layout import TILE, padded
-from helpers.kernels.tensor.tiles import LINE_SUMS
 
+STORE_PITCH = TILE + 8  # floats from a channel's sums to the next's, so that a warp's pairs lie in other banks
 MOST_KERNEL_ROWS = 3  # of a warp: each needs 32 registers for its sums
 
 
@@ -184,8 +184,8 @@ class WeightStrips:
     @property
     def shared_bytes(self):
         buffers = min(2, self.rounds) * self.buffer_words
-        exchanged = self.tile.shares // 2 * self.problem.kernel[2] * WARP * self.lines * LINE_SUMS
-        return 4 * max(buffers, exchanged, 2 * self.threads)
+        laid_out = self.threads // WARP * TILE * STORE_PITCH
+        return 4 * max(buffers, laid_out, 8 * self.threads)
 
     @property
     def launch(self):

@@ -134,9 +134,25 @@ class Launchable:
         """A `BoundLaunch` on these DeviceArrays, for one that is launched over and over."""
         if len(arrays) != len(self.kernel.arguments):
             raise TypeError(f"{self.kernel.operation} takes {len(self.kernel.arguments)} arrays, got {len(arrays)}")
-        shape = (*self.kernel.grid, *self.kernel.block, self.kernel.shared_bytes)
-        launch = partial(call, self._driver.cuLaunchKernel, self._function, *shape, stream.handle if stream else 0)
+        handle = stream.handle if stream else 0
+        if stream and getattr(self.kernel, "chained", False):
+            launch = partial(call, self._driver.cuLaunchKernelEx, self._chained(handle), self._function)
+        else:
+            shape = (*self.kernel.grid, *self.kernel.block, self.kernel.shared_bytes)
+            launch = partial(call, self._driver.cuLaunchKernel, self._function, *shape, handle)
         return BoundLaunch(launch, arrays, stream)
+
+    def _chained(self, handle):
+        """Configuration of a launch that may begin before the kernel in front of it has ended."""
+        attribute = self._driver.CUlaunchAttribute()
+        attribute.id = self._driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+        attribute.value.programmaticStreamSerializationAllowed = 1
+        config = self._driver.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = self.kernel.grid
+        config.blockDimX, config.blockDimY, config.blockDimZ = self.kernel.block
+        config.sharedMemBytes, config.hStream = self.kernel.shared_bytes, handle
+        config.attrs, config.numAttrs = [attribute], 1
+        return config
 
 
 class BoundLaunch:

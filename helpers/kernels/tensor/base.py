@@ -42,9 +42,18 @@ TENSOR_ARGUMENTS = {
 
 @dataclass(frozen=True)
 class TensorKernel(Kernel):
-    """A kernel of `TENSOR_ARGUMENTS`; `storage` is the type of cells of the packed weights that "update" writes."""
+    """A kernel of `TENSOR_ARGUMENTS`.
+
+    Parameters
+    ----------
+    storage : str
+        Type of cells of the packed weights that "update" writes.
+    chained : bool
+        It may be launched before the kernel in front of it in its stream has ended; its body waits where it must.
+    """
 
     storage: str = "float32"
+    chained: bool = False
 
     @property
     def arguments(self):

@@ -10,6 +10,7 @@ import numpy as np
 from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import pointer, quotient, remainder, shared_floats
 from helpers.kernels.tensor.correlation import PITCH, WARP
+from helpers.kernels.tensor.formats import follower
 from helpers.kernels.tensor.intrinsics import load_matrices
 from helpers.kernels.tensor.layout import CHUNK, TILE
 from helpers.kernels.tensor.rows import copier
@@ -36,7 +37,7 @@ def correlator(staging, form, finish):
     device function
     """
     block, warp_place, zeros = _block_place(staging), _warp_place(staging), blank(staging.tile.rows)
-    copy, arrived = copier(form.copies)
+    (copy, arrived), follow = copier(form.copies), follower(form)
     copy_patch, copy_weights = patch_copier(staging, copy), weight_copier(staging, copy)
     multiply, combine = _multiplier(staging, form), _combiner(staging)
     rounds, groups, patch_size = staging.rounds, staging.groups, staging.parts * staging.patch_words
@@ -48,8 +49,9 @@ def correlator(staging, form, finish):
         image, z, row, column, filter = block()
         team, own_image, own_row, own_column, own_filter = warp_place()
         words, sums = shared_floats(0), zeros
-        copy_patch(words, x, 0, image, z, row, column)
         copy_weights(pointer(words, first_weight), w, 0, filter)
+        follow()  # the weights are of the step before
+        copy_patch(words, x, 0, image, z, row, column)
         for turn in range(rounds):
             arrived()
             cuda.syncthreads()

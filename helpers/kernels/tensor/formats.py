@@ -10,12 +10,13 @@ import numpy as np
 from helpers.device import device_function
 from helpers.kernels.tensor import intrinsics
 from helpers.kernels.tensor.fragments import SHAPES
-from helpers.kernels.tensor.intrinsics import mma_tf32, put_half, round_tf32
+from helpers.kernels.tensor.intrinsics import follow, mma_tf32, put_half, round_tf32
 
 # compute capability from which on a format is there
 STARTS = {"3xtf32": (8, 0), "tf32": (8, 0), "bf16": (8, 0), "fp16": (7, 5)}
 WHOLE_FP16 = (8, 0)  # from here on an instruction takes 16 terms of fp16, eight words of a row; before, half of them
 ZERO = np.float32(0.0)
+CHAINS = (9, 0)  # from here on a kernel may start before the one in front of it has ended
 COPIES = (8, 0)  # from here on copies to shared memory run on while the thread computes
 
 
@@ -28,7 +29,8 @@ class Format:
     parts(word) -> two float32: a word's values; of one value, that and 0.
     put(array, index, value): a float32, rounded, to an array of `storage`, in which each value has a cell.
 
-    `copies` tells whether the card copies to shared memory while its threads compute.
+    `copies` tells whether the card copies to shared memory while its threads compute, `chains` whether a kernel may
+    start before the one that it follows has ended.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Format:
     parts: object
     put: object
     copies: bool
+    chains: bool
 
     @property
     def storage(self):
@@ -63,15 +66,15 @@ def format_of(precision, capability):
     if capability < STARTS[precision]:
         least, has = (".".join(map(str, c)) for c in (STARTS[precision], capability))
         raise ValueError(f"{precision} needs a card of compute capability {least}; this one has {has}: choose 'fp16'")
-    copies = capability >= COPIES
+    on_card = capability >= COPIES, capability >= CHAINS
     if precision == "3xtf32":
-        return Format(precision, 1, _first_of_two, _in_three, _alone, _put_value, copies)
+        return Format(precision, 1, _first_of_two, _in_three, _alone, _put_value, *on_card)
     if precision == "tf32":
-        return Format(precision, 1, _rounded_first, mma_tf32, _alone, _put_tf32, copies)
+        return Format(precision, 1, _rounded_first, mma_tf32, _alone, _put_tf32, *on_card)
     name = "mma_fp16_short" if precision == "fp16" and capability < WHOLE_FP16 else f"mma_{precision}"
     multiply = getattr(intrinsics, name)
     pack, low, high = (getattr(intrinsics, f"{verb}_{precision}") for verb in ("pack", "low", "high"))
-    return Format(precision, SHAPES[name].packed, pack, multiply, _both(low, high), _put_packed(pack), copies)
+    return Format(precision, SHAPES[name].packed, pack, multiply, _both(low, high), _put_packed(pack), *on_card)
 
 
 @device_function
@@ -97,6 +100,19 @@ def _put_value(array, index, value):
 @device_function
 def _put_tf32(array, index, value):
     array[index] = round_tf32(value)
+
+
+def follower(form):
+    """Device function without arguments: what a chained kernel calls before it reads what the one in front of it wrote.
+
+    What it read before may be of earlier kernels only.
+    """
+
+    @device_function
+    def nothing():
+        pass
+
+    return follow if form.chains else nothing
 
 
 def _both(low, high):

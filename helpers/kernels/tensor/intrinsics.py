@@ -74,6 +74,10 @@ def _high_fp16(word):
     return np.float32(np.array([word], np.float32).view(np.float16)[1])
 
 
+def _follow():
+    """Wait until the kernel before this one in its stream is done, then let the next one start (sm_90 and up)."""
+
+
 def _put_half(array, index, word):
     """Write the first 16-bit value of `word` to a uint16 array."""
     array[index] = np.float32(word).view(np.uint32) & np.uint32(0xFFFF)
@@ -89,8 +93,8 @@ def _mma(name):
 
 if SIMULATOR:
     round_tf32, pack_bf16, pack_fp16 = (device_function(f) for f in (_round_tf32, _pack_bf16, _pack_fp16))
-    low_bf16, high_bf16, low_fp16, high_fp16, put_half, copy_words = (
-        device_function(f) for f in (_low_bf16, _high_bf16, _low_fp16, _high_fp16, _put_half, _copy_words)
+    low_bf16, high_bf16, low_fp16, high_fp16, put_half, copy_words, follow = (
+        device_function(f) for f in (_low_bf16, _high_bf16, _low_fp16, _high_fp16, _put_half, _copy_words, _follow)
     )
     load_matrices, load_transposed = _load_matrices, _load_transposed
     mma_tf32, mma_bf16, mma_fp16, mma_fp16_short = map(_mma, SHAPES)
@@ -196,6 +200,15 @@ else:
 
         return types.void(target, index, source, begin, inside), codegen
 
+    @intrinsic
+    def follow(typingctx):
+        def codegen(context, builder, sig, args):
+            text = "griddepcontrol.wait; griddepcontrol.launch_dependents;"
+            _assembly(builder, ir.VoidType(), [], text, "~{memory}", volatile=True)
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
     def _loading(words, index, instruction):
         """Intrinsic of a pointer into shared memory that gives four words."""
         signature = types.UniTuple(types.float32, 4)(words, index)
@@ -274,7 +287,7 @@ else:
         _low_fp16,
         _high_fp16,
     )
-    put_half.py_func, copy_words.py_func = _put_half, _copy_words
+    put_half.py_func, copy_words.py_func, follow.py_func = _put_half, _copy_words, _follow
     load_matrices.py_func, load_transposed.py_func = _load_matrices, _load_transposed
     for _intrinsic in (mma_tf32, mma_bf16, mma_fp16, mma_fp16_short):
         _intrinsic.py_func = _mma(_intrinsic.__name__)

@@ -72,7 +72,7 @@ def forward(op, batch, form, around, card, tile=None):
     def body(y, gate, x, w, b):
         correlate(y, gate, x, w, b)
 
-    return TensorKernel(op.kind, body, **staging.launch)
+    return TensorKernel(op.kind, body, chained=form.chains, **staging.launch)
 
 
 def input_gradient(op, batch, form, around, card, tile=None):
@@ -93,7 +93,7 @@ def input_gradient(op, batch, form, around, card, tile=None):
     def body(dx, dy, w, gate):
         correlate(dx, gate, dy, w, w)
 
-    return TensorKernel(op.kind, body, **staging.launch)
+    return TensorKernel(op.kind, body, chained=form.chains, **staging.launch)
 
 
 def weight_gradient(op, batch, form, around, card, tile=None):

@@ -12,6 +12,7 @@ from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder
 from helpers.kernels.state import CURRENT, STEP
 from helpers.kernels.tensor.base import TensorKernel
+from helpers.kernels.tensor.formats import follower
 from helpers.kernels.tensor.layout import padded
 from helpers.unroll import registers, unroll, unrolled
 
@@ -42,10 +43,12 @@ def softmax_cross_entropy(op, batch, classes, form, threads=128):
     """
     samples, width = threads // WARP, padded(classes)
     weigh, spread = _make_weigh(classes, width, form), _make_spread(batch, classes, width, form)
+    follow = follower(form)
 
     def body(d_logits, sample_loss, correct, logits, labels, state):
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         lane, n = remainder(thread, WARP), block * samples + quotient(thread, WARP)
+        follow()
         if block == 0 and thread == 0:
             state[CURRENT] = state[STEP]
         if n < batch:  # the lanes of a warp agree
@@ -58,7 +61,8 @@ def softmax_cross_entropy(op, batch, classes, form, threads=128):
                 correct[n] = 1 if target == highest and ahead == ZERO else 0
             spread(d_logits, logits, n, lane, label, highest, ONE / total)
 
-    return TensorKernel("softmax_cross_entropy", body, (-(-batch // samples), 1, 1), (threads, 1, 1))
+    grid = (-(-batch // samples), 1, 1)
+    return TensorKernel("softmax_cross_entropy", body, grid, (threads, 1, 1), chained=form.chains)
 
 
 @device_function

@@ -7,6 +7,7 @@ piece of a pixel in every few lines. Must not learn which image it is.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -20,6 +21,8 @@ from helpers.unroll import registers, unroll, unrolled
 ZERO = np.float32(0.0)
 WORDS = 4  # that a thread writes at once: a piece
 MOST_TURNS = 4  # pieces that a thread makes, so that few blocks look for their sample
+BANKS = 32  # of shared memory; a warp's reads of different cells of one bank wait for each other
+MOST_SPARE = 7  # cells by which a row is lengthened against that
 MOST_SHARED = 32 * 1024  # bytes of a block's part of the image, if a thread need not make fewer than one piece
 
 
@@ -71,11 +74,24 @@ class Unfolding:
     def threads(self):
         return -(-self.lanes * self.columns * self.depth // 32) * 32
 
-    @property
+    @cached_property
     def pitch(self):
-        """Cells of a row in shared memory; the last is always zero."""
+        """Cells of a row in shared memory; the last is always zero. Of a few, that whose reads wait least."""
         g = self.geometry
-        return ((self.columns - 1) * g.stride[2] + g.kernel[2]) * g.in_channels + 1
+        least = ((self.columns - 1) * g.stride[2] + g.kernel[2]) * g.in_channels + 1
+        return min(range(least, least + MOST_SPARE + 1), key=self._waits)
+
+    def _waits(self, pitch):
+        """Turns in which shared memory serves the first warp's reads, kernels taken for flat ones."""
+        g, count, threads = self.geometry, WORDS * self.packed, np.arange(BANKS)
+        pixel, first, row = threads // self.depth, threads % self.depth * count, g.kernel[2] * g.in_channels
+        corner = pixel % self.columns * g.stride[2] * g.in_channels
+        turns = 0
+        for number in (first + k for k in range(count)):
+            at = np.where(number < self.values, corner + number + number // row * (pitch - row), pitch - 1)
+            cells = np.unique(pixel // self.columns * g.stride[1] * pitch + at)
+            turns += np.bincount(cells % BANKS).max()
+        return turns
 
     @property
     def rows(self):

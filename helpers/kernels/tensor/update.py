@@ -16,11 +16,11 @@ from helpers.kernels.tensor.base import TensorKernel
 from helpers.kernels.tensor.intrinsics import round_tf32
 from helpers.kernels.tensor.layout import Packing
 from helpers.kernels.tensor.packing import QUAD, places_of, putters
-from helpers.kernels.update import LEAST_COLUMNS, _make_record
+from helpers.kernels.tensor.partial_sums import ZERO, finder, lanes_adder, share_out, splits_summer
+from helpers.kernels.update import _make_record
 from helpers.rounding import round_to
-from helpers.unroll import registers, tile_of, unroll, unrolled
+from helpers.unroll import registers, unroll, unrolled
 
-ZERO = np.float32(0.0)
 RESIDENT = 1024  # threads that every multiprocessor holds at once
 
 
@@ -94,8 +94,8 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128):
     """
     _check(op, layers, form)
     quads, singles = (tuple(layer for layer in layers if layer.together == n) for n in (QUAD, 1))
-    table, first = _share_out(quads, 1, ahead, threads)
-    rest, blocks = _share_out(singles, first, ahead, threads)
+    table, first = share_out(quads, 1, ahead, threads)
+    rest, blocks = share_out(singles, first, ahead, threads)
     record, momentum = _make_record(batch, threads), np.float32(momentum)
     put_weight, put_weights = putters(form)
     step_quads = _make_quads(table, tuple(map(places_of, quads)), put_weights, momentum, ahead, threads)
@@ -108,12 +108,11 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128):
         values, current = shared_floats(0), np.int64(state[CURRENT])
         if block == 0:
             record(values, thread, current, losses, hits, sample_loss, correct, state)
-        if some_quads:
-            if (block > 0) & (block < first):
+        elif block < first:
+            if some_quads:
                 step_quads(parameters, velocity, gradient, learning_rates[current], packed, values, block, thread)
-        if some_singles:
-            if block >= first:
-                step_singles(parameters, velocity, gradient, learning_rates[current], packed, values, block, thread)
+        elif some_singles:
+            step_singles(parameters, velocity, gradient, learning_rates[current], packed, values, block, thread)
 
     launch = {"grid": (blocks, 1, 1), "block": (threads, 1, 1), "shared_bytes": 4 * QUAD * threads}
     residents = max(1, RESIDENT // threads)
@@ -145,29 +144,9 @@ def _check(op, layers, form):
             raise ValueError(f"packed weights begin at {following}, inside those from {begin} to {begin + size}")
 
 
-def _share_out(layers, begin, ahead, threads):
-    """Rows (first block, offset, size, splits, source, log2 of the columns, turns, rounds), and the block behind.
-
-    `begin` is the first block of all. A parameter gets the fewest shares, a power of two, that have at most `ahead`
-    splits each; a thread makes two of them in turn, so that half as many threads read as much. A block keeps at least
-    `LEAST_COLUMNS` columns, each of one thread's parameters.
-    """
-    table = []
-    for layer in layers:
-        shares = 1
-        while shares * ahead < layer.splits and threads // shares >= LEAST_COLUMNS:
-            shares *= 2
-        turns = min(2, shares)
-        columns, rounds = threads * turns // shares, -(-layer.splits // (shares * ahead))
-        place = layer.offset, layer.size, layer.splits, layer.source
-        table.append((begin, *place, columns.bit_length() - 1, turns, rounds))
-        begin -= -layer.size // (columns * layer.together)
-    return tuple(table), begin
-
-
 def _make_quads(table, places, put_weights, momentum, ahead, threads):
     """Device function step(...): a block's part of the layers of `table`, four parameters a thread."""
-    find, sum_quads, add_lanes = _make_find(table, threads, QUAD), _make_sum(ahead, QUAD), _make_add_lanes(threads)
+    find, sum_quads, add_lanes = finder(table, threads, QUAD), splits_summer(ahead, QUAD), lanes_adder(threads)
     count = len(table)
 
     @device_function
@@ -175,13 +154,13 @@ def _make_quads(table, places, put_weights, momentum, ahead, threads):
     def step(parameters, velocity, gradient, rate, packed, values, block, thread):
         weight = registers(QUAD)
         speed = registers(QUAD)
-        number, offset, size, splits, source, shift, turns, rounds, i, lane, lanes = find(block, thread)
+        number, offset, size, splits, source, shift, turns, rounds, i, lane, share = find(block, thread)
         owner = (lane == 0) & (i < size)
         if owner:
             weight[0], weight[1], weight[2], weight[3] = load4(parameters, offset + i)
             speed[0], speed[1], speed[2], speed[3] = load4(velocity, offset + i)
         left = splits - lane if i < size else 0
-        total = sum_quads(gradient, source + lane * size + i, size, left, lanes, turns, rounds)
+        total = sum_quads(gradient, source + lane * size + i, size, left, share, turns, rounds)
         total = add_lanes(values, total, thread, shift)
         if owner:
             for k in unroll(QUAD):
@@ -198,18 +177,18 @@ def _make_quads(table, places, put_weights, momentum, ahead, threads):
 
 def _make_singles(table, places, put_weight, momentum, ahead, threads):
     """Device function step(...): as `_make_quads`, one parameter a thread."""
-    find, sum_singles, count = _make_find(table, threads, 1), _make_sum(ahead, 1), len(table)
+    find, sum_singles, count = finder(table, threads, 1), splits_summer(ahead, 1), len(table)
 
     @device_function
     @unrolled
     def step(parameters, velocity, gradient, rate, packed, values, block, thread):
-        number, offset, size, splits, source, shift, turns, rounds, i, lane, lanes = find(block, thread)
+        number, offset, size, splits, source, shift, turns, rounds, i, lane, share = find(block, thread)
         owner = (lane == 0) & (i < size)
         weight, speed = ZERO, ZERO
         if owner:
             weight, speed = parameters[offset + i], velocity[offset + i]
         left = splits - lane if i < size else 0
-        total = sum_singles(gradient, source + lane * size + i, size, left, lanes, turns, rounds)
+        total = sum_singles(gradient, source + lane * size + i, size, left, share, turns, rounds)
         values[thread] = total[0]
         tree_sum(values, thread, threads, 1 << shift)
         if owner:
@@ -221,89 +200,6 @@ def _make_singles(table, places, put_weight, momentum, ahead, threads):
                     put_weight(packed, places[layer], i, weight)
 
     return step
-
-
-def _make_find(table, threads, together):
-    """Device function find(block, thread) -> the layer's number in `table` and its row but for the first block; and the
-    thread's first parameter, its lane and the number of lanes that share the splits.
-    """
-    count = len(table)
-
-    @device_function
-    @unrolled
-    def find(block, thread):
-        number = 0
-        begin, offset, size, splits, source, shift, turns, rounds = table[0]
-        for layer in unroll(1, count):  # the last layer that begins at or before this block
-            if block >= table[layer][0]:
-                number = layer
-                begin, offset, size, splits, source, shift, turns, rounds = table[layer]
-        i = (((block - begin) << shift) + (thread & ((1 << shift) - 1))) * together
-        return number, offset, size, splits, source, shift, turns, rounds, i, thread >> shift, threads >> shift
-
-    return find
-
-
-def _make_sum(ahead, width):
-    """Device function: sums of splits of `width` parameters, `left` splits from the first, at `at`, on.
-
-    A turn adds every (`lanes` * `turns`)-th of them, `size` floats from one to the next split; the turns' sums are
-    added.
-    """
-
-    @device_function
-    @unrolled
-    def sum_splits(gradient, at, size, left, lanes, turns, rounds):
-        part = registers(ahead, width)
-        total = registers(width)
-        turn_sum = registers(width)
-        for c in unroll(width):
-            total[c] = ZERO
-        stride = lanes * turns
-        for turn in range(turns):
-            for c in unroll(width):
-                turn_sum[c] = ZERO
-            first, behind = at + turn * lanes * size, left - turn * lanes
-            for _ in range(rounds):
-                for k in unroll(ahead):  # all reads are in flight before the first is added
-                    for c in unroll(width):
-                        part[k, c] = ZERO
-                    if k * stride < behind:
-                        if width == 1:
-                            part[k, 0] = gradient[first + k * stride * size]
-                        else:
-                            part[k, 0], part[k, 1], part[k, 2], part[k, 3] = load4(gradient, first + k * stride * size)
-                for k in unroll(ahead):
-                    for c in unroll(width):
-                        turn_sum[c] += part[k, c]
-                first, behind = first + ahead * stride * size, behind - ahead * stride
-            for c in unroll(width):
-                total[c] += turn_sum[c]
-        return total
-
-    return sum_splits
-
-
-def _make_add_lanes(threads):
-    """Device function: in lane 0 the sums of all lanes' four, by halves through shared memory."""
-
-    @device_function
-    @unrolled
-    def add_lanes(values, sums, thread, shift):
-        own = tile_of(sums, QUAD)
-        half = threads >> 1
-        while half >= 1 << shift:
-            if (thread >= half) & (thread < 2 * half):
-                store4(values, (thread - half) * QUAD, own[0], own[1], own[2], own[3])
-            cuda.syncthreads()
-            if thread < half:
-                a, b, c, d = load4(values, thread * QUAD)
-                own[0], own[1], own[2], own[3] = own[0] + a, own[1] + b, own[2] + c, own[3] + d
-            cuda.syncthreads()
-            half >>= 1
-        return own
-
-    return add_lanes
 
 
 def pack_weights(weights, packing, form_name):

@@ -145,22 +145,22 @@ def _check(op, layers, form):
 
 
 def _make_quads(table, places, put_weights, momentum, ahead, threads):
-    """Device function step(...): a block's part of the layers of `table`, four parameters a thread."""
+    """Device function advance(...): a block's part of the layers of `table`, four parameters a thread."""
     find, sum_quads, add_lanes = finder(table, threads, QUAD), splits_summer(ahead, QUAD), lanes_adder(threads)
     count = len(table)
 
     @device_function
     @unrolled
-    def step(parameters, velocity, gradient, rate, packed, values, block, thread):
+    def advance(parameters, velocity, gradient, rate, packed, values, block, thread):
         weight = registers(QUAD)
         speed = registers(QUAD)
-        number, offset, size, splits, source, shift, turns, rounds, i, lane, share = find(block, thread)
+        number, offset, size, splits, source, shift, turns, rounds, step, i, lane, share = find(block, thread)
         owner = (lane == 0) & (i < size)
         if owner:
             weight[0], weight[1], weight[2], weight[3] = load4(parameters, offset + i)
             speed[0], speed[1], speed[2], speed[3] = load4(velocity, offset + i)
         left = splits - lane if i < size else 0
-        total = sum_quads(gradient, source + lane * size + i, size, left, share, turns, rounds)
+        total = sum_quads(gradient, source + lane * size + i, size, left, share, turns, rounds, step)
         total = add_lanes(values, total, thread, shift)
         if owner:
             for k in unroll(QUAD):
@@ -172,23 +172,23 @@ def _make_quads(table, places, put_weights, momentum, ahead, threads):
                 if number == layer:
                     put_weights(packed, places[layer], i, weight)
 
-    return step
+    return advance
 
 
 def _make_singles(table, places, put_weight, momentum, ahead, threads):
-    """Device function step(...): as `_make_quads`, one parameter a thread."""
+    """Device function advance(...): as `_make_quads`, one parameter a thread."""
     find, sum_singles, count = finder(table, threads, 1), splits_summer(ahead, 1), len(table)
 
     @device_function
     @unrolled
-    def step(parameters, velocity, gradient, rate, packed, values, block, thread):
-        number, offset, size, splits, source, shift, turns, rounds, i, lane, share = find(block, thread)
+    def advance(parameters, velocity, gradient, rate, packed, values, block, thread):
+        number, offset, size, splits, source, shift, turns, rounds, step, i, lane, share = find(block, thread)
         owner = (lane == 0) & (i < size)
         weight, speed = ZERO, ZERO
         if owner:
             weight, speed = parameters[offset + i], velocity[offset + i]
         left = splits - lane if i < size else 0
-        total = sum_singles(gradient, source + lane * size + i, size, left, share, turns, rounds)
+        total = sum_singles(gradient, source + lane * size + i, size, left, share, turns, rounds, step)
         values[thread] = total[0]
         tree_sum(values, thread, threads, 1 << shift)
         if owner:
@@ -199,7 +199,7 @@ def _make_singles(table, places, put_weight, momentum, ahead, threads):
                 if number == layer:
                     put_weight(packed, places[layer], i, weight)
 
-    return step
+    return advance
 
 
 def pack_weights(weights, packing, form_name):

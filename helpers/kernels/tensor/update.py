@@ -1,26 +1,27 @@
 """End of a step on tensor cores: as kernels/update.py, and new weights are also packed for the next step's products.
 
 Knows the parameter vector and where a layer's packed weights lie; must not learn what a layer computes. All sums run
-in a fixed order.
+in a fixed order. Where a layer allows it, a thread takes four neighbouring parameters, by 128-bit accesses.
 """
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
 from helpers.device import cuda, device_function
-from helpers.kernels.intrinsics import quotient, shared_floats
+from helpers.kernels.intrinsics import load4, shared_floats, store4
 from helpers.kernels.reduction import tree_sum
 from helpers.kernels.state import CURRENT
 from helpers.kernels.tensor.base import TensorKernel
 from helpers.kernels.tensor.intrinsics import round_tf32
-from helpers.kernels.tensor.layout import Packing, padded, row_of
-from helpers.kernels.update import _make_record, _share_out
+from helpers.kernels.tensor.layout import Packing
+from helpers.kernels.tensor.packing import QUAD, places_of, putters
+from helpers.kernels.tensor.partial_sums import ZERO, finder, lanes_adder, share_out, splits_summer
+from helpers.kernels.update import _make_record
 from helpers.rounding import round_to
 from helpers.unroll import registers, unroll, unrolled
 
-ZERO = np.float32(0.0)
+RESIDENT = 1024  # threads that every multiprocessor holds at once
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,13 @@ class LayerUpdate:
         """Parameters that are no biases."""
         return self.packing.taps * self.packing.channels * self.packing.filters
 
+    @property
+    def together(self):
+        """Neighbouring parameters that a thread may take: four where they begin at 16 bytes in every split."""
+        return 1 if self.packing.filters % QUAD or self.offset % QUAD or self.source % QUAD else QUAD
 
-def update(op, batch, layers, momentum, form, ahead=8, threads=256):
+
+def update(op, batch, layers, momentum, form, ahead=8, threads=128):
     """Kernel of g = sum of the splits, v = momentum * v + g, w = w - learning_rates[CURRENT] * v, and w packed.
 
     The float32 vector stays the master copy. Of `packed` only the cells of weights are written: the padding between
@@ -71,7 +77,7 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=256):
     form : Format
         Of the packed weights.
     ahead : int
-        Splits that a thread reads before it adds them.
+        Splits that a thread reads before it adds them; it goes on to as many more where a layer has more.
     threads : int
         Of a block; a power of two.
 
@@ -86,19 +92,41 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=256):
         If layers overlap, are out of order or leave parameters out, if a layer's size is not that of its packing, or
         if packed weights overlap or are of another format.
     """
-    _check(layers, form)
-    segments = tuple((layer.offset, layer.size, layer.splits, layer.source) for layer in layers)
-    table, blocks = _share_out(op, segments, ahead, threads)
-    body = _make_body(table, layers, batch, np.float32(momentum), form, ahead, threads)
-    grid, block = (1 + blocks, 1, 1), (threads, 1, 1)
-    return TensorKernel("update", body, grid, block, shared_bytes=8 * threads, storage=form.storage)
+    _check(op, layers, form)
+    quads, singles = (tuple(layer for layer in layers if layer.together == n) for n in (QUAD, 1))
+    table, first = share_out(quads, 1, ahead, threads)
+    rest, blocks = share_out(singles, first, ahead, threads)
+    record, momentum = _make_record(batch, threads), np.float32(momentum)
+    put_weight, put_weights = putters(form)
+    step_quads = _make_quads(table, tuple(map(places_of, quads)), put_weights, momentum, ahead, threads)
+    step_singles = _make_singles(rest, tuple(map(places_of, singles)), put_weight, momentum, ahead, threads)
+    some_quads, some_singles = bool(quads), bool(singles)
+
+    @unrolled
+    def body(parameters, velocity, gradient, learning_rates, losses, hits, sample_loss, correct, state, packed):
+        block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
+        values, current = shared_floats(0), np.int64(state[CURRENT])
+        if block == 0:
+            record(values, thread, current, losses, hits, sample_loss, correct, state)
+        elif block < first:
+            if some_quads:
+                step_quads(parameters, velocity, gradient, learning_rates[current], packed, values, block, thread)
+        elif some_singles:
+            step_singles(parameters, velocity, gradient, learning_rates[current], packed, values, block, thread)
+
+    launch = {"grid": (blocks, 1, 1), "block": (threads, 1, 1), "shared_bytes": 4 * QUAD * threads}
+    residents = max(1, RESIDENT // threads)
+    return TensorKernel("update", body, **launch, storage=form.storage, blocks_per_multiprocessor=min(16, residents))
 
 
-def _check(layers, form):
+def _check(op, layers, form):
     """Refuse layers that are not what their packing says."""
-    ranges = []
+    ranges, end = [], 0
     for layer in layers:
         packing = layer.packing
+        if layer.offset < end:
+            raise ValueError(f"a layer begins at parameter {layer.offset}, inside the one before, which ends at {end}")
+        end = layer.offset + layer.size
         if layer.size != layer.weights + packing.filters:
             raise ValueError(
                 f"a layer has {layer.size} parameters; expected {layer.weights + packing.filters}, the weights and "
@@ -107,107 +135,71 @@ def _check(layers, form):
         if packing.packed != form.packed:
             raise ValueError(f"weights are packed by {packing.packed}; expected {form.packed}, as {form.name} has it")
         ranges += [(begin, packing.size) for begin in (layer.forward, layer.backward) if begin is not None]
+    covered, count = sum(layer.size for layer in layers), sum(p.size for p in op.parameters)
+    if covered != count:
+        raise ValueError(f"the layers hold {covered} parameters; expected {count}, the whole vector")
     ranges.sort()
     for (begin, size), (following, _) in zip(ranges, ranges[1:]):
         if following < begin + size:
             raise ValueError(f"packed weights begin at {following}, inside those from {begin} to {begin + size}")
 
 
-def _make_body(table, layers, batch, momentum, form, ahead, threads):
-    count, places = len(table), tuple(map(_constants, layers))
-    record, sum_splits, put_weight = _make_record(batch, threads), _make_sum(ahead), _make_put(form)
-
-    @unrolled
-    def body(parameters, velocity, gradient, learning_rates, losses, hits, sample_loss, correct, state, packed):
-        block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
-        values, current = shared_floats(0), np.int64(state[CURRENT])
-        if block == 0:
-            record(values, thread, current, losses, hits, sample_loss, correct, state)
-        else:
-            begin, offset, size, splits, source, shift, rounds = table[0]
-            places_here = places[0]
-            for layer in unroll(1, count):  # the last layer that begins at or before this block
-                if block >= table[layer][0]:
-                    begin, offset, size, splits, source, shift, rounds = table[layer]
-                    places_here = places[layer]
-            column, lane, lanes = thread & ((1 << shift) - 1), thread >> shift, threads >> shift
-            i = ((block - begin) << shift) + column
-            owner = lane == 0 and i < size
-            weight, speed = ZERO, ZERO
-            if owner:
-                weight, speed = parameters[offset + i], velocity[offset + i]
-            left = splits - lane if i < size else 0
-            values[thread] = sum_splits(gradient, source + lane * size + i, lanes * size, left, lanes, rounds)
-            rate = learning_rates[current]
-            tree_sum(values, thread, threads, 1 << shift)
-            if owner:
-                speed = momentum * speed + values[thread]
-                weight = weight - rate * speed
-                velocity[offset + i], parameters[offset + i] = speed, weight
-                put_weight(packed, places_here, i, weight)
-
-    return body
-
-
-def _make_sum(ahead):
-    """Device function: the sum of every `lanes`-th split of a parameter, `left` splits from the first on."""
+def _make_quads(table, places, put_weights, momentum, ahead, threads):
+    """Device function advance(...): a block's part of the layers of `table`, four parameters a thread."""
+    find, sum_quads, add_lanes = finder(table, threads, QUAD), splits_summer(ahead, QUAD), lanes_adder(threads)
+    count = len(table)
 
     @device_function
     @unrolled
-    def sum_splits(gradient, at, stride, left, lanes, rounds):
-        part = registers(ahead)
-        total = ZERO
-        for _ in range(rounds):
-            for k in unroll(ahead):  # all reads are in flight before the first is added
-                part[k] = ZERO
-                if k * lanes < left:
-                    part[k] = gradient[at + k * stride]
-            for k in unroll(ahead):
-                total += part[k]
-            at, left = at + ahead * stride, left - ahead * lanes
-        return total
+    def advance(parameters, velocity, gradient, rate, packed, values, block, thread):
+        weight = registers(QUAD)
+        speed = registers(QUAD)
+        number, offset, size, splits, source, shift, turns, rounds, step, i, lane, share = find(block, thread)
+        owner = (lane == 0) & (i < size)
+        if owner:
+            weight[0], weight[1], weight[2], weight[3] = load4(parameters, offset + i)
+            speed[0], speed[1], speed[2], speed[3] = load4(velocity, offset + i)
+        left = splits - lane if i < size else 0
+        total = sum_quads(gradient, source + lane * size + i, size, left, share, turns, rounds, step)
+        total = add_lanes(values, total, thread, shift)
+        if owner:
+            for k in unroll(QUAD):
+                speed[k] = momentum * speed[k] + total[k]
+                weight[k] = weight[k] - rate * speed[k]
+            store4(velocity, offset + i, speed[0], speed[1], speed[2], speed[3])
+            store4(parameters, offset + i, weight[0], weight[1], weight[2], weight[3])
+            for layer in unroll(count):  # each by its own constants, so that nothing is divided
+                if number == layer:
+                    put_weights(packed, places[layer], i, weight)
 
-    return sum_splits
-
-
-def _constants(layer):
-    """What `put_weight` must know of a layer, integers only; a begin of -1: packed for the forward pass alone."""
-    packing = layer.packing
-    _, rows, columns = packing.kernel
-    cell = padded(packing.channels) if packing.dense else 0  # channels from a dense layer's tap to its next
-    return (
-        *(layer.weights, packing.channels, packing.filters, prod(packing.kernel), rows, columns, cell),
-        *(packing.input_channels, packing.output_channels, layer.forward),
-        -1 if layer.backward is None else layer.backward,
-    )
+    return advance
 
 
-def _make_put(form):
-    """Device function put_weight(packed, places, number, value): parameter `number` of a layer, where it is a weight.
-
-    The places are those of layout.Packing.
-    """
-    chunk, put, row = Packing(1, 1, 1, (1, 1, 1), form.packed).chunk, form.put, device_function(row_of)
+def _make_singles(table, places, put_weight, momentum, ahead, threads):
+    """Device function advance(...): as `_make_quads`, one parameter a thread."""
+    find, sum_singles, count = finder(table, threads, 1), splits_summer(ahead, 1), len(table)
 
     @device_function
-    def put_weight(packed, places, number, value):
-        weights, channels, filters, taps, rows, columns, cell, inputs, outputs, forward, backward = places
-        if number < weights:
-            rest = quotient(number, filters)
-            filter, tap = number - rest * filters, quotient(rest, channels)
-            channel, column = rest - tap * channels + tap * cell, 0
-            if taps > 1:
-                line = quotient(tap, columns)
-                plane = quotient(line, rows)
-                column = (plane * columns + tap - line * columns) * rows + line - plane * rows
-            piece, inside = channel // chunk, channel % chunk
-            put(packed, forward + ((piece * taps + column) * outputs + row(filter)) * chunk + inside, value)
-            if backward >= 0:
-                piece, inside = filter // chunk, filter % chunk
-                column = taps - 1 - column
-                put(packed, backward + ((piece * taps + column) * inputs + row(channel)) * chunk + inside, value)
+    @unrolled
+    def advance(parameters, velocity, gradient, rate, packed, values, block, thread):
+        number, offset, size, splits, source, shift, turns, rounds, step, i, lane, share = find(block, thread)
+        owner = (lane == 0) & (i < size)
+        weight, speed = ZERO, ZERO
+        if owner:
+            weight, speed = parameters[offset + i], velocity[offset + i]
+        left = splits - lane if i < size else 0
+        total = sum_singles(gradient, source + lane * size + i, size, left, share, turns, rounds, step)
+        values[thread] = total[0]
+        tree_sum(values, thread, threads, 1 << shift)
+        if owner:
+            speed = momentum * speed + values[thread]
+            weight = weight - rate * speed
+            velocity[offset + i], parameters[offset + i] = speed, weight
+            for layer in unroll(count):
+                if number == layer:
+                    put_weight(packed, places[layer], i, weight)
 
-    return put_weight
+    return advance
 
 
 def pack_weights(weights, packing, form_name):

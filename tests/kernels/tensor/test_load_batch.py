@@ -114,7 +114,7 @@ def test_last_partial_batch_repeats_the_last_sample():
 def test_threads_make_several_pieces_of_an_image():
     geometry = convolution((9, 9, 1), (3, 3))
     kernel = load_batch(OP, 1, (9, 9, 1), geometry, format_of("tf32", (9, 0)), threads=64)
-    assert kernel.grid == (1, 3, 1) and kernel.block == (64, 1, 1)  # 648 pieces, four a thread
+    assert kernel.grid == (1, 6, 1) and kernel.block == (64, 1, 1)  # five of nine columns, four lines
     found, (images, _) = load(("tf32", (9, 0)), 1, (9, 9, 1), geometry, threads=64)
     windows = gather_windows(images.reshape(1, *geometry.in_shape), geometry)
     assert_words(found[0], windows[None], "tf32")

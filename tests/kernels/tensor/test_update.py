@@ -30,18 +30,19 @@ LAYERS = [
     (6, 5, 10, (1, 1, 1)),
     (1, 33, 70, (1, 1, 1)),
 ]
+FOURS = [(9, 3, 36, (1, 3, 3)), (6, 2, 8, (1, 2, 3)), (3, 5, 12, (1, 1, 1))]  # a thread updates four parameters
 EVERY_LAYER = pytest.mark.parametrize("layer", LAYERS, ids=str)
 
 
-def layers_of(shapes, packed, splits=(3, 1, 20)):
+def layers_of(shapes, packed, splits=(3, 1, 20), source=3):
     """Layers one after another, the first without an input gradient, and the lengths of vector, gradient and packed."""
-    layers, offset, source, begin = [], 0, 3, 8
+    layers, offset, begin = [], 0, 8
     for number, (taps, channels, filters, kernel) in enumerate(shapes):
         packing = Packing(taps, channels, filters, kernel, packed)
         size, share = (taps * channels + 1) * filters, splits[number % len(splits)]
         backward = begin + packing.size + 16 if number else None
         layers.append(LayerUpdate(offset, size, share, source, packing, begin, backward))
-        offset, source = offset + size, source + size * share + 3
+        offset, source = offset + size, source + size * share + source % 4
         begin += (2 if number else 1) * (packing.size + 16)
     return tuple(layers), offset, source, begin
 
@@ -51,9 +52,9 @@ def op_of(size):
     return Op("update", "update", (), (), parameters=(Parameter("w", (size,), 0, 1, 1),))
 
 
-def run(shapes, form, batch=3, execute=launch, **tiling):
+def run(shapes, form, batch=3, execute=launch, splits=(3, 1, 20), source=3, **tiling):
     """Run one update on random values: (arrays after, arrays before, layers)."""
-    layers, size, length, count = layers_of(shapes, form.packed)
+    layers, size, length, count = layers_of(shapes, form.packed, splits, source)
     rng = np.random.default_rng(length)
     before = {
         "parameters": rng.normal(size=size), "velocity": rng.normal(size=size), "gradient": rng.normal(size=length),
@@ -92,8 +93,9 @@ def assert_packed(after, before, layers, name):
 @EVERY_FORMAT
 @pytest.mark.parametrize("shapes, tiling", [
     (LAYERS[:3], {"ahead": 2, "threads": 32}), (LAYERS[3:4], {}), (LAYERS[4:6], {"ahead": 1, "threads": 64}),
-    (LAYERS[6:], {"threads": 128}),
-], ids=["convolutions", "unfolded", "convolution, dense", "dense"])  # fmt: skip
+    (LAYERS[6:], {"threads": 128}), (FOURS, {"source": 4, "splits": (2, 20, 130), "threads": 64, "ahead": 4}),
+    (FOURS[1:] + LAYERS[3:5], {"source": 0, "splits": (8, 9, 64)}),
+], ids=["convolutions", "unfolded", "convolution, dense", "dense", "four at once", "four and one"])  # fmt: skip
 def test_update(shapes, tiling, precision, card):
     after, before, layers = run(shapes, format_of(precision, card), **tiling)
     gradient = np.concatenate([
@@ -122,6 +124,10 @@ def test_metrics_and_counters(batch):
 @EVERY_FORMAT
 def test_no_two_threads_write_one_cell(precision, card):
     after, before, layers = run(LAYERS[:2], format_of(precision, card), execute=trace, ahead=1, threads=32)
+    assert_packed(after, before, layers, precision)
+    fours = {"source": 0, "splits": (20, 3), "ahead": 2, "threads": 32}
+    after, before, layers = run(FOURS[1:], format_of(precision, card), execute=trace, **fours)
+    assert {layer.together for layer in layers} == {4}
     assert_packed(after, before, layers, precision)
 
 
@@ -191,6 +197,6 @@ def test_no_spill(precision, card):
     form = format_of(precision, card)
     widths = [(32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]
     shapes = [(1, 27, 32, (1, 1, 1)), *((9, c, k, (1, 3, 3)) for c, k in widths), (16, 128, 10, (1, 1, 1))]
-    layers, size, _, _ = layers_of(shapes, form.packed, splits=(132, 16, 1))
+    layers, size, _, _ = layers_of(shapes, form.packed, splits=(132, 16, 1), source=0)
     used = resources(update(op_of(size), 128, layers, 0.9, form), card)
     assert used.stack_bytes == used.spill_bytes == 0

@@ -15,7 +15,10 @@ ZERO = np.float32(0.0)
 
 
 def share_out(layers, begin, ahead, threads):
-    """Rows (first block, offset, size, splits, source, log2 of the columns, turns, rounds, step), and the block behind.
+    """Rows of all that a block must know of its layer, and the block behind the last.
+
+    A row: first block, block behind, offset, size, splits, source, log2 of the columns, turns, rounds, and step, floats
+    from a thread's split to its next.
 
     A parameter gets the fewest shares, a power of two, that have at most `ahead`
     splits each; a thread makes two of them in turn, so that half as many threads read as much. A block keeps at least
@@ -28,45 +31,38 @@ def share_out(layers, begin, ahead, threads):
         The first block of all.
     ahead, threads : int
     """
-    table = []  # a step: floats from a thread's split to its next
+    table = []
     for layer in layers:
         shares = 1
         while shares * ahead < layer.splits and threads // shares >= LEAST_COLUMNS:
             shares *= 2
         turns = min(2, shares)
         columns, rounds = threads * turns // shares, -(-layer.splits // (shares * ahead))
+        end = begin - -layer.size // (columns * layer.together)
         place = layer.offset, layer.size, layer.splits, layer.source
-        table.append((begin, *place, columns.bit_length() - 1, turns, rounds, shares * layer.size))
-        begin -= -layer.size // (columns * layer.together)
+        table.append((begin, end, *place, columns.bit_length() - 1, turns, rounds, shares * layer.size))
+        begin = end
     return tuple(table), begin
 
 
-def finder(table, threads, together):
-    """Device function find(block, thread) -> the layer's number in `table` and its row but for the first block; and the
-    thread's first parameter, its lane and log2 of the lanes, which share the splits.
+def finder(threads, together):
+    """Device function find(block, thread, row) -> the thread's first parameter in the layer, its lane and log2 of the
+    lanes, which share the splits.
 
     Parameters
     ----------
-    table : tuple
-        Of `share_out`.
     threads : int
         Of a block.
     together : int
         Parameters of a thread.
     """
-    count, log = len(table), threads.bit_length() - 1
+    log = threads.bit_length() - 1
 
     @device_function
-    @unrolled
-    def find(block, thread):
-        number = 0
-        begin, offset, size, splits, source, shift, turns, rounds, step = table[0]
-        for layer in unroll(1, count):  # the last layer that begins at or before this block
-            if block >= table[layer][0]:
-                number = layer
-                begin, offset, size, splits, source, shift, turns, rounds, step = table[layer]
+    def find(block, thread, row):
+        begin, shift = row[0], row[6]
         i = (((block - begin) << shift) + (thread & ((1 << shift) - 1))) * together
-        return number, offset, size, splits, source, shift, turns, rounds, step, i, thread >> shift, log - shift
+        return i, thread >> shift, log - shift
 
     return find
 

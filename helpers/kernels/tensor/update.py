@@ -98,9 +98,10 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128):
     rest, blocks = share_out(singles, first, ahead, threads)
     record, momentum = _make_record(batch, threads), np.float32(momentum)
     put_weight, put_weights = putters(form)
-    step_quads = _make_quads(table, tuple(map(places_of, quads)), put_weights, momentum, ahead, threads)
-    step_singles = _make_singles(rest, tuple(map(places_of, singles)), put_weight, momentum, ahead, threads)
-    some_quads, some_singles = bool(quads), bool(singles)
+    step_quads = _make_quads(put_weights, momentum, ahead, threads)
+    step_singles = _make_singles(put_weight, momentum, ahead, threads)
+    places, places_of_rest = tuple(map(places_of, quads)), tuple(map(places_of, singles))
+    many, few = len(quads), len(singles)
 
     @unrolled
     def body(parameters, velocity, gradient, learning_rates, losses, hits, sample_loss, correct, state, packed):
@@ -108,11 +109,16 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128):
         values, current = shared_floats(0), np.int64(state[CURRENT])
         if block == 0:
             record(values, thread, current, losses, hits, sample_loss, correct, state)
-        elif block < first:
-            if some_quads:
-                step_quads(parameters, velocity, gradient, learning_rates[current], packed, values, block, thread)
-        elif some_singles:
-            step_singles(parameters, velocity, gradient, learning_rates[current], packed, values, block, thread)
+        for n in unroll(many):  # each layer by its own constants, so that nothing is multiplied or divided
+            if (block >= table[n][0]) & (block < table[n][1]):
+                rate = learning_rates[current]
+                step_quads(parameters, velocity, gradient, rate, packed, values, block, thread, table[n], places[n])
+        for n in unroll(few):
+            if (block >= rest[n][0]) & (block < rest[n][1]):
+                rate = learning_rates[current]
+                step_singles(
+                    parameters, velocity, gradient, rate, packed, values, block, thread, rest[n], places_of_rest[n]
+                )
 
     launch = {"grid": (blocks, 1, 1), "block": (threads, 1, 1), "shared_bytes": 4 * QUAD * threads}
     residents = max(1, RESIDENT // threads)
@@ -144,17 +150,17 @@ def _check(op, layers, form):
             raise ValueError(f"packed weights begin at {following}, inside those from {begin} to {begin + size}")
 
 
-def _make_quads(table, places, put_weights, momentum, ahead, threads):
-    """Device function advance(...): a block's part of the layers of `table`, four parameters a thread."""
-    find, sum_quads, add_lanes = finder(table, threads, QUAD), splits_summer(ahead, QUAD), lanes_adder(threads)
-    count = len(table)
+def _make_quads(put_weights, momentum, ahead, threads):
+    """Device function advance(...): a block's part of the layer of `row`, four parameters a thread."""
+    find, sum_quads, add_lanes = finder(threads, QUAD), splits_summer(ahead, QUAD), lanes_adder(threads)
 
     @device_function
     @unrolled
-    def advance(parameters, velocity, gradient, rate, packed, values, block, thread):
+    def advance(parameters, velocity, gradient, rate, packed, values, block, thread, row, places):
         weight = registers(QUAD)
         speed = registers(QUAD)
-        number, offset, size, splits, source, shift, turns, rounds, step, i, lane, share = find(block, thread)
+        _, _, offset, size, splits, source, shift, turns, rounds, step = row
+        i, lane, share = find(block, thread, row)
         owner = (lane == 0) & (i < size)
         if owner:
             weight[0], weight[1], weight[2], weight[3] = load4(parameters, offset + i)
@@ -168,21 +174,20 @@ def _make_quads(table, places, put_weights, momentum, ahead, threads):
                 weight[k] = weight[k] - rate * speed[k]
             store4(velocity, offset + i, speed[0], speed[1], speed[2], speed[3])
             store4(parameters, offset + i, weight[0], weight[1], weight[2], weight[3])
-            for layer in unroll(count):  # each by its own constants, so that nothing is divided
-                if number == layer:
-                    put_weights(packed, places[layer], i, weight)
+            put_weights(packed, places, i, weight)
 
     return advance
 
 
-def _make_singles(table, places, put_weight, momentum, ahead, threads):
+def _make_singles(put_weight, momentum, ahead, threads):
     """Device function advance(...): as `_make_quads`, one parameter a thread."""
-    find, sum_singles, count = finder(table, threads, 1), splits_summer(ahead, 1), len(table)
+    find, sum_singles = finder(threads, 1), splits_summer(ahead, 1)
 
     @device_function
     @unrolled
-    def advance(parameters, velocity, gradient, rate, packed, values, block, thread):
-        number, offset, size, splits, source, shift, turns, rounds, step, i, lane, share = find(block, thread)
+    def advance(parameters, velocity, gradient, rate, packed, values, block, thread, row, places):
+        _, _, offset, size, splits, source, shift, turns, rounds, step = row
+        i, lane, share = find(block, thread, row)
         owner = (lane == 0) & (i < size)
         weight, speed = ZERO, ZERO
         if owner:
@@ -195,9 +200,7 @@ def _make_singles(table, places, put_weight, momentum, ahead, threads):
             speed = momentum * speed + values[thread]
             weight = weight - rate * speed
             velocity[offset + i], parameters[offset + i] = speed, weight
-            for layer in unroll(count):
-                if number == layer:
-                    put_weight(packed, places[layer], i, weight)
+            put_weight(packed, places, i, weight)
 
     return advance
 

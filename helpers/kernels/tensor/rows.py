@@ -4,6 +4,8 @@ A group of threads takes a row at a time and steps along it by constants, so tha
 cards that can, copies run on while the threads multiply what came before. Must not learn what is multiplied.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from helpers.device import cuda, device_function
@@ -33,59 +35,88 @@ def copier(asynchronous):
     return (copy_words, wait_for_copies) if asynchronous else (copy_now, nothing)
 
 
-def row_copier(copy, threads, lines, columns, pitch, pieces, width, words, locate, find_column=None):
-    """Device function copy_rows(shared, source, image, z, row, column, channel): a box of `lines` x `columns` cells.
+@dataclass(frozen=True)
+class Box:
+    """What of an image is copied: `pictures` of `rows` x `columns` cells, `pieces` of each.
+
+    `pitch` words from a cell to the next in shared memory; in the source a row has `width` cells of `words` words each.
+    """
+
+    pictures: int
+    rows: int
+    columns: int
+    pieces: int
+    pitch: int
+    width: int
+    words: int
+
+
+def row_copier(copy, threads, box, locate, find_column=None):
+    """Device function copy_rows(shared, source, image, z, row, column, channel).
 
     Parameters
     ----------
     copy : device function
         Of a piece.
-    threads, lines, columns : int
-        Threads of the block; rows of all images of the box together, and their cells.
-    pitch, pieces : int
-        Words from a cell to the next in shared memory, and pieces that are copied of each.
-    width, words : int
-        Cells of a row of the source, and words of each.
+    threads : int
+        Of the block.
+    box : Box
     locate : device function
-        (line, image, z, row, channel) -> (begin, real): the word of the source where the row of that line begins, for
-        its cell 0 and the first channel; whether there is such a row.
+        (picture, r, image, z, row, channel) -> (begin, real): the word of the source where row r of that picture
+        begins, for its cell 0 and the first channel; whether there is such a row.
     find_column : device function, optional
         column -> (column of the source, whether it exists), where that is no step by a constant.
 
     Returns
     -------
     device function
-        `column` is the box's first in the source; cells outside of it become zeros.
+        `image`, `z`, `row` and `column` are the box's first in the source; cells outside of it become zeros.
     """
-    lanes = _lanes(threads, lines, columns * pieces, pieces)
+    lanes = _lanes(threads, box.pictures * box.rows, box.columns * box.pieces, box.pieces)
+    pictures, rows, columns, pieces, pitch, words = (
+        box.pictures, box.rows, box.columns, box.pieces, box.pitch, box.words
+    )  # fmt: skip
     count, workers, step = columns * pieces, threads // lanes, lanes // pieces
-    turns, even = -(-count // lanes), count % lanes == 0
+    turns, even, width = -(-count // lanes), count % lanes == 0, box.width
+    picture_step, row_step = workers // rows, workers % rows
+
+    @device_function
+    def start():
+        thread = np.int64(cuda.threadIdx.x)
+        worker, lane = quotient(thread, lanes), remainder(thread, lanes)
+        return worker, quotient(worker, rows), remainder(worker, rows), lane
+
+    @device_function
+    def advance(line, picture, r):
+        picture, r = picture + picture_step, r + row_step
+        over = r >= rows
+        return line + workers, picture + 1 if over else picture, r - rows if over else r
 
     @device_function
     def copy_rows(shared, source, image, z, row, column, channel):
-        thread = np.int64(cuda.threadIdx.x)
-        lane = remainder(thread, lanes)
+        line, picture, r, lane = start()
         cell, part = quotient(lane, pieces), PIECE * remainder(lane, pieces)
-        for line in range(quotient(thread, lanes), lines, workers):
-            begin, real = locate(line, image, z, row, channel)
+        while picture < pictures:
+            begin, real = locate(picture, r, image, z, row, channel)
             to, place = (line * columns + cell) * pitch + part, column + cell
             at = begin + place * words + part
             for turn in range(turns):
                 if even or lane + turn * lanes < count:
                     copy(shared, to, source, at, real & (place >= 0) & (place < width))
                 to, at, place = to + step * pitch, at + step * words, place + step
+            line, picture, r = advance(line, picture, r)
 
     @device_function
     def copy_spread(shared, source, image, z, row, column, channel):
-        thread = np.int64(cuda.threadIdx.x)
-        lane = remainder(thread, lanes)
-        for line in range(quotient(thread, lanes), lines, workers):
-            begin, real = locate(line, image, z, row, channel)
+        line, picture, r, lane = start()
+        while picture < pictures:
+            begin, real = locate(picture, r, image, z, row, channel)
             for piece in range(lane, count, lanes):
                 cell, part = quotient(piece, pieces), PIECE * remainder(piece, pieces)
                 place, inside = find_column(column + cell)
                 at = begin + place * words + part
                 copy(shared, (line * columns + cell) * pitch + part, source, at, real & inside)
+            line, picture, r = advance(line, picture, r)
 
     return copy_spread if find_column else copy_rows
 

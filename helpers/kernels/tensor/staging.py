@@ -9,7 +9,7 @@ from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder
 from helpers.kernels.tensor.correlation import PITCH
 from helpers.kernels.tensor.layout import CHUNK
-from helpers.kernels.tensor.rows import PIECE, row_copier
+from helpers.kernels.tensor.rows import PIECE, Box, row_copier
 
 PIECES = CHUNK // PIECE
 
@@ -21,12 +21,10 @@ def patch_copier(staging, copy):
     """
     p, parts, planes = staging.problem, staging.parts, staging.problem.kernel[0]
     (z_step, row_step, column_step), (z_before, row_before, column_before) = p.stride, p.padding
-    lines, width = parts * staging.images * staging.patch_rows, p.in_shape[2]
+    width, words = p.in_shape[2], p.channels // staging.packed
     find_column = _axis(p.spread[2], width) if p.spread[2] > 1 else None
-    copy_rows = row_copier(
-        copy, staging.tile.threads, lines, staging.patch_columns, PITCH, PIECES, width, p.channels // staging.packed,
-        _patch_lines(staging), find_column,
-    )  # fmt: skip
+    box = Box(parts * staging.images, staging.patch_rows, staging.patch_columns, PIECES, PITCH, width, words)
+    copy_rows = row_copier(copy, staging.tile.threads, box, _patch_rows(staging), find_column)
 
     @device_function
     def copy_patch(shared, x, number, image, z, row, column):
@@ -37,15 +35,14 @@ def patch_copier(staging, copy):
     return copy_patch
 
 
-def _patch_lines(staging):
-    """Device function locate(line, image, z, row, chunk): lines are the rows of all images, of all chunks in turn."""
-    p, images, rows, chunks = staging.problem, staging.images, staging.patch_rows, staging.chunks
+def _patch_rows(staging):
+    """Device function locate(picture, r, image, z, row, chunk): pictures are all images of each chunk in turn."""
+    p, images, chunks = staging.problem, staging.images, staging.chunks
     (depth, height, width), words, batch = p.in_shape, p.channels // staging.packed, p.batch
     find_z, find_row = _axis(p.spread[0], depth), _axis(p.spread[1], height)
 
     @device_function
-    def locate(line, image, z, row, chunk):
-        picture, r = quotient(line, rows), remainder(line, rows)
+    def locate(picture, r, image, z, row, chunk):
         part, i = chunk + quotient(picture, images), image + remainder(picture, images)
         (plane, inside), (r, real) = find_z(z), find_row(row + r)
         begin = ((i * depth + plane) * height + r) * (width * words) + part * CHUNK

@@ -8,7 +8,7 @@ import numpy as np
 from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import pointer, quotient, remainder
 from helpers.kernels.tensor.layout import TILE
-from helpers.kernels.tensor.rows import PIECE, row_copier
+from helpers.kernels.tensor.rows import PIECE, Box, row_copier
 
 
 def tile_of_block(strips):
@@ -32,24 +32,13 @@ def image_copier(strips, copy):
     _, planes, row_units, column_units = strips.unit_counts
     images, rows, columns = strips.images, strips.rows, strips.columns
     (z_step, row_step, column_step), (z_before, row_before, column_before) = p.stride, p.padding
-    x_lines = _lines(strips, p.in_shape, p.channels, strips.patch_rows)
-    dy_lines = _lines(strips, p.out_shape, p.filters, rows)
-    pieces, packed = TILE // strips.packed // PIECE, strips.packed
-    copy_x = row_copier(
-        copy, strips.threads, images * strips.patch_rows, strips.patch_columns, strips.pitch, pieces,
-        p.in_shape[2], p.channels // packed, x_lines,
+    pieces, pitch, packed = TILE // strips.packed // PIECE, strips.pitch, strips.packed
+    patch = Box(
+        images, strips.patch_rows, strips.patch_columns, pieces, pitch, p.in_shape[2], p.channels // packed
     )  # fmt: skip
-    copy_dy = row_copier(
-        copy,
-        strips.threads,
-        images * rows,
-        columns,
-        strips.pitch,
-        pieces,
-        p.out_shape[2],
-        p.filters // packed,
-        dy_lines,
-    )
+    copy_x = row_copier(copy, strips.threads, patch, _rows(strips, p.in_shape, p.channels))
+    outputs = Box(images, rows, columns, pieces, pitch, p.out_shape[2], p.filters // packed)
+    copy_dy = row_copier(copy, strips.threads, outputs, _rows(strips, p.out_shape, p.filters))
     first_dy = strips.patch_words
 
     @device_function
@@ -65,13 +54,13 @@ def image_copier(strips, copy):
     return copy_round
 
 
-def _lines(strips, shape, channels, rows):
-    """Device function locate(line, image, z, row, channel): lines are the rows of all images."""
+def _rows(strips, shape, channels):
+    """Device function locate(picture, r, image, z, row, channel): pictures are images."""
     (depth, height, width), words, batch, packed = shape, channels // strips.packed, strips.problem.batch, strips.packed
 
     @device_function
-    def locate(line, image, z, row, channel):
-        i, r = image + quotient(line, rows), row + remainder(line, rows)
+    def locate(picture, r, image, z, row, channel):
+        i, r = image + picture, row + r
         begin = ((i * depth + z) * height + r) * (width * words) + quotient(channel, packed)
         return begin, (z >= 0) & (z < depth) & (r >= 0) & (r < height) & (i < batch)
 

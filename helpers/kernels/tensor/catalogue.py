@@ -54,6 +54,4 @@ def make_kernel(op, batch, program, form, card):
         return load_batch(op, batch, shape, None, form, channels)
     if op.kind == "softmax_cross_entropy":
         return softmax_cross_entropy(op, batch, network.classes, form)
-    # what a step's last layers need of one and the same card: weight and input gradients run side by side
-    beside = op.kind.endswith("_gradient")
-    return LAYERS[op.kind](op, batch, form, surroundings(program, op), card.half if beside else card)
+    return LAYERS[op.kind](op, batch, form, surroundings(program, op), card)

@@ -1,13 +1,13 @@
 """Which tile a block makes on tensor cores: of all that fit the card, the one of the least estimated time.
 
-The estimate counts, in cycles of a multiprocessor, what its blocks copy, multiply and store; its constants are of
-measurements on one card and serve only to order tiles. Must not learn how a tile is made.
+The estimate counts, in cycles of a multiprocessor, what its blocks copy, multiply and store; it serves only to order
+tiles. Must not learn how a tile is made.
 """
 
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from math import prod
+from math import log2, prod
 
 from helpers.kernels.tensor.correlation import WARP, Staging, Tile
 from helpers.kernels.tensor.layout import TILE
@@ -15,26 +15,41 @@ from helpers.kernels.tensor.weight_strips import WeightStrips, WeightTile
 
 POWERS = (1, 2, 4, 8)
 MOST_THREADS = 512
-BYTES_A_CYCLE = 40  # that a multiprocessor copies or stores
-START, ROUND, SETTLE = 2000, 150, 60  # cycles of a wave of blocks, a round, and a warp's wait for what it loads
-MULTIPLY, ISSUE, LATENCY = 6, 2, 9  # cycles of a scheduler for an mma and a load of matrices; a warp's for an mma
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cycles of a multiprocessor, fitted to the times of 265 tiles on one card (H200, bf16): of a wave of blocks and a
+    round; bytes a cycle that it copies and stores; of a scheduler for an mma and for a load of matrices; for each team
+    or share; of a warp for a strip and for an mma in it, where there are too few warps to fill a scheduler.
+    """
+
+    start: float
+    round: float
+    copied: float
+    stored: float
+    multiply: float
+    load: float
+    team: float
+    strip: float = 0.0
+    latency: float = 0.0
+
+
+CONVOLUTION = Costs(start=5400, round=580, copied=123, stored=17, multiply=5.3, load=5.2, team=440)
+WEIGHTS = Costs(
+    start=3500, round=310, copied=28, stored=16.5, multiply=6.2, load=0.9, team=91, strip=320, latency=3.7
+)  # fmt: skip
+FEW_WARPS = 0.32  # of a warp's time that a scheduler waits where it has only that one
 
 
 @dataclass(frozen=True)
 class Card:
-    """What tiles are chosen by: of a card, or of the part of it, 1 / `parts`, that a kernel may take beside others."""
+    """What tiles are chosen by: multiprocessors, and what each of them has."""
 
     multiprocessors: int = 132
     shared_bytes: int = 227 * 1024
     registers: int = 65536
     threads: int = 2048
-    parts: int = 1
-
-    @property
-    def half(self):
-        """Half of each multiprocessor, so that two kernels run side by side."""
-        shared_bytes, registers, threads = self.shared_bytes // 2, self.registers // 2, self.threads // 2
-        return replace(self, shared_bytes=shared_bytes, registers=registers, threads=threads, parts=2 * self.parts)
 
     def residents(self, threads, registers, shared_bytes):
         """Blocks of so many threads, registers a thread and bytes of shared memory that fit a multiprocessor."""
@@ -66,7 +81,7 @@ def tile_candidates(problem, packed, card, window_rows=1):
         )
         if residents:
             cost = _cycles(staging, residents, -(-blocks // (residents * card.multiprocessors)))
-            found.append((cost, replace(tile, residents=residents * card.parts)))
+            found.append((cost, replace(tile, residents=residents)))
     if not found:
         raise ValueError(f"no tile of {problem} fits {card}; choose smaller kernels or strides")
     return [tile for _, tile in sorted(found, key=lambda pair: pair[0])]
@@ -89,17 +104,19 @@ def _is_larger(staging):
 
 def _cycles(staging, residents, waves):
     """Estimated cycles of a kernel."""
-    p, tile = staging.problem, staging.tile
+    p, tile, costs = staging.problem, staging.tile, CONVOLUTION
     lines = (tile.rows - 1) * p.stride[1] + p.kernel[1]
     steps = 2 * p.kernel[0] * p.kernel[2] * -(-staging.chunks // tile.teams)
     products, loads = 4 * tile.rows * p.kernel[1], 2 * p.kernel[1] + lines
     warps = residents * tile.threads / WARP / 4
-    issue = warps * steps * (MULTIPLY * products + ISSUE * loads)
-    serial = steps * (SETTLE + LATENCY * products)
-    copied = 4 * staging.parts * (staging.patches * staging.patch_words + staging.rounds * staging.weight_words)
-    stored = 64 * staging.rows * staging.columns * staging.images * tile.filter_warps
-    moved = residents * (copied + stored) / BYTES_A_CYCLE
-    return waves * (START + ROUND * staging.rounds + moved + max(issue, serial))
+    multiplied = steps * (costs.multiply * products + costs.load * loads) * (warps + FEW_WARPS)
+    first = residents * 4 * staging.parts * (staging.patch_words + staging.weight_words)
+    later = residents * 4 * staging.parts * (
+        (staging.patches - 1) * staging.patch_words + (staging.rounds - 1) * staging.weight_words
+    )  # fmt: skip
+    stored = residents * 64 * staging.rows * staging.columns * staging.images * tile.filter_warps
+    fixed = costs.start + costs.round * staging.rounds + costs.team * log2(tile.teams) * tile.rows
+    return waves * (fixed + first / costs.copied + max(multiplied, later / costs.copied) + stored / costs.stored)
 
 
 def choose_strips(problem, form, card):
@@ -127,7 +144,7 @@ def strip_candidates(problem, packed, card):
             fitting = card.residents(strips.threads, registers, WeightStrips(problem, split, packed).shared_bytes)
             residents = min(fitting, -(-blocks // card.multiprocessors))
             if residents:
-                split = replace(split, residents=residents * card.parts)
+                split = replace(split, residents=residents)
                 waves = -(-blocks // (residents * card.multiprocessors))
                 found.append((_strip_cycles(WeightStrips(problem, split, packed), residents, waves), split))
     if not found:
@@ -144,13 +161,14 @@ def _split(strips, blocks):
 
 def _strip_cycles(strips, residents, waves):
     """Estimated cycles of a weight gradient."""
-    p, tile = strips.problem, strips.tile
+    p, tile, costs = strips.problem, strips.tile, WEIGHTS
     turns = strips.rounds * strips.strips // tile.shares * (3 - strips.packed)
     products, lines = 8 * tile.rows * strips.kernel_rows, (tile.rows - 1) * p.stride[1] + strips.kernel_rows
     loads = 2 * (lines + tile.rows) * (1 if strips.packed == 2 else 4)
     warps = residents * strips.threads / WARP / 4
-    issue, serial = warps * turns * (MULTIPLY * products + ISSUE * loads), turns * (SETTLE + LATENCY * products)
-    exchanged = 300 * tile.shares.bit_length()
-    stored = 4 * strips.kernel_rows * p.kernel[2] * TILE * TILE
-    moved = residents * (4 * strips.rounds * strips.buffer_words + 3 * stored) / BYTES_A_CYCLE
-    return waves * (START + ROUND * strips.rounds + exchanged + moved + max(issue, serial))
+    busy = turns * (costs.multiply * products + costs.load * loads) * warps
+    copied = residents * 4 * strips.rounds * strips.buffer_words
+    stored = residents * 4 * strips.kernel_rows * p.kernel[2] * TILE * TILE * (1 + 0.3 * tile.shares)
+    fixed = costs.start + costs.round * strips.rounds + costs.team * tile.shares
+    alone = turns * (costs.strip + costs.latency * products)
+    return waves * (fixed + copied / costs.copied + max(busy, alone) + stored / costs.stored)

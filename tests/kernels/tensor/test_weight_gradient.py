@@ -18,7 +18,7 @@ CASES = {
     "3x1, one column": ((1, 7, 1, 3), (1, 3, 1), 5, (1, 1, 1), SAME, 19),
     "5x5": ((1, 4, 5, 3), (1, 5, 5), 5, (1, 1, 1), SAME, 1),
     "5x5, stride 2": ((1, 7, 8, 17), (1, 5, 5), 5, (1, 2, 2), SAME, 1),
-    "7x3": ((1, 6, 3, 3), (1, 7, 3), 5, (1, 1, 1), SAME, 1),
+    "7x3": ((1, 5, 2, 3), (1, 7, 3), 5, (1, 1, 1), SAME, 1),
     "2x3, stride (2, 1)": ((1, 7, 6, 3), (1, 2, 3), 5, (1, 2, 1), ("valid", 1, "same"), 2),
     "stride (1, 3), window of 2": ((1, 4, 8, 3), (1, 2, 2), 5, (1, 1, 3), VALID, 2),
     "depth": ((3, 3, 2, 3), (2, 2, 3), 5, (1, 1, 1), ("valid", "same", "same"), 2),
@@ -48,18 +48,17 @@ def test_every_geometry_by_the_rules_tile(name):
 
 
 @EVERY_FORMAT
-@pytest.mark.parametrize("name", ["3x1, one column", "2x3, stride (2, 1)"])
-def test_every_format(name, precision, card):
-    check_weight_gradient(*case(name), (precision, card))
+def test_every_format(precision, card):
+    check_weight_gradient(*case("2x3, stride (2, 1)"), (precision, card))
 
 
 @pytest.mark.parametrize("tile", TILES, ids=str)
 def test_every_tile_makes_the_same_sums_without_a_race(tile):
-    op = conv_op((1, 5, 6, 3), (1, 2, 2), 5, padding=SAME)
+    op = conv_op((1, 5, 3, 3), (1, 2, 2), 5, padding=SAME)
     assert check_weight_gradient(op, 5, FP16, tile=tile) == tile.splits
 
 
-@EVERY_FORMAT
+@pytest.mark.parametrize("precision, card", [BF16, ("tf32", (9, 0))])
 @pytest.mark.parametrize("shares", [1, 2])
 def test_lines_beside_each_other(shares, precision, card):
     op, tile = conv_op((1, 1, 20, 3), (1, 1, 2), 5, padding=SAME), WeightTile(1, column_lines=2, shares=shares)
@@ -81,8 +80,9 @@ def test_the_last_splits_have_fewer_rounds_or_none(splits, rounds):
     assert check_weight_gradient(op, 3, BF16, tile=tile) == splits
 
 
-@pytest.mark.parametrize("kernel", [(1, 5, 3), (1, 7, 1)], ids=str)
-@pytest.mark.parametrize("tile", [WeightTile(2, 2, shares=2, splits=2), WeightTile(4)], ids=str)
+@pytest.mark.parametrize(
+    "kernel, tile", [((1, 5, 2), WeightTile(2, 2, shares=2, splits=2)), ((1, 7, 1), WeightTile(4))], ids=str
+)
 def test_groups_of_kernel_rows(kernel, tile):
     """The last group has rows that do not exist."""
     op = conv_op((1, 7, 3, 3), kernel, 5, padding=("valid", "same", "valid"))

@@ -12,7 +12,7 @@ from helpers.layers import Flatten
 from helpers.lowering import POINTWISE, Program, Tensor, fuse_pool, fuse_relu, lower
 
 FEW_CHANNELS = 8  # of a first convolution's input: more fill a good part of a tile by themselves
-POOLED_COLUMNS = (1, 2, 4)  # of windows that lanes of a warp have between them
+POOLED = {1, 2, 4}  # rows and columns of windows that a warp has between its lanes
 
 
 def tensor_program(network):
@@ -115,8 +115,8 @@ def _refuse(program):
                 f"{op.layer}: tensor cores pool behind a convolution only, by the maximum of whole windows without "
                 f"overlap or padding; {advice}"
             )
-        if op.pool and (op.pool.window[2] not in POOLED_COLUMNS or prod(op.pool.window) > MOST_CELLS):
+        if op.pool and (set(op.pool.window) - POOLED or prod(op.pool.window) > MOST_CELLS):
             raise ValueError(
-                f"{op.layer}: the pooling behind it has windows of {op.pool.window[1:]}; expected 1, 2 or 4 columns "
-                f"and at most {MOST_CELLS} cells; {advice}"
+                f"{op.layer}: the pooling behind it has windows of {op.pool.window[1:]}; expected 1, 2 or 4 rows and "
+                f"columns and at most {MOST_CELLS} cells; {advice}"
             )

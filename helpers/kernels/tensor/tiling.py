@@ -66,16 +66,11 @@ def choose_tile(problem, form, card, window_rows=1):
 def tile_candidates(problem, packed, card, window_rows=1):
     """Every tile that fits, the one of the least estimated time first."""
     found = []
-    columns = sorted({1, problem.kernel[2]})
-    for sizes in product(POWERS, POWERS, (1, 2), (1, 2), (1, 2, 4), (1, 2, 4, 8), columns, (1, 2, 4)):
-        tile = Tile(*sizes)
-        if tile.rows % window_rows or tile.threads > MOST_THREADS:
-            continue
+    for tile in _tiles(problem, packed, window_rows):
         staging = Staging(problem, tile, packed)
-        if _is_larger(staging) or staging.shared_bytes > card.shared_bytes:
+        if tile.threads > MOST_THREADS or staging.shared_bytes > card.shared_bytes:
             continue
-        registers = 16 * tile.rows + 8 * problem.kernel[1] + 40
-        blocks = prod(staging.grid)
+        registers, blocks = 16 * tile.rows + 8 * problem.kernel[1] + 40, prod(staging.grid)
         residents = min(
             card.residents(tile.threads, registers, staging.shared_bytes), -(-blocks // card.multiprocessors)
         )
@@ -87,19 +82,28 @@ def tile_candidates(problem, packed, card, window_rows=1):
     return [tile for _, tile in sorted(found, key=lambda pair: pair[0])]
 
 
-def _is_larger(staging):
-    """Whether a block covers more than there is: half of it, or more, would be in vain."""
-    p, tile = staging.problem, staging.tile
+def _tiles(problem, packed, window_rows):
+    """Every tile that covers no more than there is, or as little as one warp does."""
+    p, one = problem, Staging(problem, Tile(), packed)
     _, height, width = p.out_shape
-    larger = (
-        (staging.rows, max(height, 1)),
-        (staging.columns, max(width, staging.line_columns)),
-        (staging.images, max(p.batch, staging.line_images)),
-        (staging.filters, p.filters),
-        (staging.parts, staging.chunks),
-    )
-    # where even one warp covers more than there is, that warp does
-    return any(size > there for size, there in larger) and tile.team_warps * tile.teams * tile.depth * tile.rows > 1
+
+    def up_to(most, *first):
+        return [n for n in POWERS if n <= most or n in first]
+
+    for rows in up_to(height, window_rows):
+        if rows % window_rows:
+            continue
+        warps = product(
+            up_to(height // rows, 1),
+            up_to(-(-width // one.line_columns), 1)[:2],
+            up_to(-(-p.batch // one.line_images), 1)[:2],
+            up_to(p.filters // TILE)[:3],
+            up_to(one.chunks),
+            sorted({1, p.kernel[2]}),
+        )
+        for *along, teams, columns in warps:
+            for depth in up_to(one.chunks // teams)[:3]:
+                yield Tile(rows, *along, teams, columns, depth)
 
 
 def _cycles(staging, residents, waves):
@@ -135,13 +139,14 @@ def strip_candidates(problem, packed, card):
         covered = (strips.rows, height), (strips.columns, max(width, strips.line_columns))
         if any(size > there for size, there in covered) or strips.images > max(problem.batch, strips.line_images):
             continue
-        if strips.strips % tile.shares or strips.threads > MOST_THREADS or strips.shared_bytes > card.shared_bytes:
+        if strips.strips % tile.shares or strips.threads > MOST_THREADS:
             continue
         registers = 32 * strips.kernel_rows + (60 if packed == 2 else 80)
         for several in (1, 2, 3):
             split = _split(strips, several * card.multiprocessors)
             blocks = split.splits * prod(strips.tiles)
-            fitting = card.residents(strips.threads, registers, WeightStrips(problem, split, packed).shared_bytes)
+            shared_bytes = WeightStrips(problem, split, packed).shared_bytes
+            fitting = card.residents(strips.threads, registers, shared_bytes)
             residents = min(fitting, -(-blocks // card.multiprocessors))
             if residents:
                 split = replace(split, residents=residents)

@@ -31,6 +31,8 @@ MEASURED_CODE = {
     "vectorized": VECTORIZED_CODE,
     "vectorized_optimizers": (*VECTORIZED_CODE, "engines/vectorized_optimizers.py", "optimizers.py"),
     "layerwise": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", *KERNEL_CODE),
+    "tensor": (*SHARED_CODE, "engines/layerwise.py", "engines/step.py", "engines/tensor.py", "engines/tensor_step.py",
+               "tensor_program.py", *KERNEL_CODE, "kernels/tensor/*.py", "kernels/fused/intrinsics.py"),
     "fused": FUSED_CODE,
     "fused_rung": (*FUSED_CODE, "engines/fused_rung.py"),
     "kernel": (*KERNEL_CODE, "kernels/tensor/*.py"),

@@ -152,9 +152,10 @@ REFUSED = {
     "two ReLUs": ([Conv2D(4, 3), ReLU(), ReLU()], f"relu2: {BEHIND}; {ADVICE}"),
     "wide windows": (
         [Conv2D(4, 1), ReLU(), MaxPool2D(3)],
-        r"conv1: the pooling behind it has windows of \(3, 3\); expected 1, 2 or 4 columns and at most 4 cells; "
-        + ADVICE,
+        r"conv1: the pooling behind it has windows of \(3, 3\); expected 1, 2 or 4 rows and columns and at most "
+        + f"4 cells; {ADVICE}",
     ),
+    "three rows": ([Conv2D(4, 1), MaxPool2D((3, 1))], r"conv1: the pooling behind it has windows of \(3, 1\)"),
     "many cells": ([Conv2D(4, 1), MaxPool2D((4, 2))], r"conv1: the pooling behind it has windows of \(4, 2\)"),
 }
 

@@ -22,6 +22,9 @@ ENGINES = {
     "fused_rung": ("helpers.engines.fused_rung", "FusedRungEngine"),
 }
 
+# multiplied on tensor cores, by the engine that keeps activations in their words
+TENSOR_PRECISIONS = ("bf16", "fp16", "tf32", "3xtf32")
+
 # layers that an engine does not know; the others know all
 REFUSED_LAYERS = {"keras": ACTIVATIONS, "keras_compiled": ACTIVATIONS}
 
@@ -33,7 +36,8 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
     """Engine `name` for `network`; "auto" is the fastest one that can run it on this machine.
 
     That is `fused` for networks that fit a card's shared memory, `layerwise` for others and for `options` such as
-    kernels of one's own, and one of NumPy's without a card.
+    kernels of one's own, and one of NumPy's without a card. In a precision of tensor cores it is `tensor`, which also
+    stands for `layerwise` there.
 
     Raises
     ------
@@ -42,6 +46,8 @@ def make_engine(name, network, optimizer, batch_size=128, precision="fp32", seed
     """
     if name == "auto":
         name, options = _fastest(network, optimizer, batch_size, precision, options)
+    if name == "layerwise" and precision in TENSOR_PRECISIONS:
+        name = "tensor"
     if name not in ENGINES:
         raise ValueError(f"engine is {name!r}; expected 'auto', {', '.join(map(repr, ENGINES))}")
     if not optimizer.plain and name not in EVERY_OPTIMIZER:
@@ -67,6 +73,8 @@ def _refuse_layers(name, network):
 
 def _fastest(network, optimizer, batch_size, precision, options):
     """Name and options of the fastest engine here: by what was measured of their kinds, nothing is timed."""
+    if precision in TENSOR_PRECISIONS:
+        return "tensor", options
     plan = None if options else _fused_plan(network, batch_size, precision)
     if plan is None:
         return _fastest_other(optimizer), options

@@ -8,7 +8,6 @@ from toy_data import ToyDataset
 
 from helpers.agreement import agreement_bound, check_agreement
 from helpers.architectures import lenet5, vgg_small
-from helpers.data import load_dataset
 from helpers.device import SIMULATOR, capability, gpu_available
 from helpers.engines import make_engine
 from helpers.engines.vectorized import VectorizedEngine
@@ -170,15 +169,21 @@ def test_what_the_engine_does_not_offer_is_refused_in_a_sentence():
 
 ON_A_CARD = [pytest.mark.gpu, pytest.mark.skipif(SIMULATOR, reason="needs a CUDA device")]
 ON_CARDS = [
-    *(("mnist", lenet5(), precision, "") for precision in PRECISIONS),
-    *(("cifar10", vgg_small(), precision, "") for precision in PRECISIONS),
-    ("cifar10", vgg_small(), "fp16", "7.5"),
+    *((network, precision, "") for network in (lenet5(), vgg_small()) for precision in PRECISIONS),
+    *((network, "fp16", "7.5") for network in (lenet5(), vgg_small())),
 ]
+LARGE_BATCH, LARGE_STEPS = 128, 5
 
 
 @cache
-def bound_on(name, network, precision, steps):
-    return bound_of(network, load_dataset(name), precision, 128, steps, SGD(0.01, momentum=0.9))
+def large_dataset(network):
+    return ToyDataset(network.input_shape, network.classes, LARGE_BATCH * LARGE_STEPS)
+
+
+@cache
+def bound_on(network, precision):
+    dataset = large_dataset(network)
+    return bound_of(network, dataset, precision, LARGE_BATCH, LARGE_STEPS, SGD(0.01, momentum=0.9))
 
 
 class TestOnACard:
@@ -188,25 +193,30 @@ class TestOnACard:
 
     @pytest.mark.parametrize("mode", ["graph", "resident"])
     @pytest.mark.parametrize(
-        "data, network, precision, forced", ON_CARDS, ids=lambda value: getattr(value, "name", str(value))
+        "network, precision, forced", ON_CARDS, ids=lambda value: getattr(value, "name", str(value))
     )
-    def test_the_first_losses_are_the_oracles(self, monkeypatch, data, network, precision, forced, mode):
+    def test_the_first_losses_are_the_oracles(self, monkeypatch, network, precision, forced, mode):
         """Also by the code that a T4 gets."""
         if not gpu_available() or (precision != "fp16" and capability() < (8, 0)):
             pytest.skip("the card has no such format")
         if forced:
             monkeypatch.setenv("CNN_CAPABILITY", forced)
-        steps, optimizer = 5, SGD(0.01, momentum=0.9)
-        engine = made(network, precision, load_dataset(data), optimizer, 128, mode=mode)
-        losses = engine.train(0, 1, steps)[0]
-        check_agreement(losses, *bound_on(data, network, precision, steps), f"tensor {precision} {forced}")
+        optimizer = SGD(0.01, momentum=0.9)
+        engine = made(network, precision, large_dataset(network), optimizer, LARGE_BATCH, mode=mode)
+        losses = engine.train(0, 1, LARGE_STEPS)[0]
+        check_agreement(losses, *bound_on(network, precision), f"tensor {precision} {forced}")
 
-    @pytest.mark.parametrize("network, data", [(lenet5(), "mnist"), (vgg_small(), "cifar10")], ids=["lenet5", "vgg"])
-    def test_two_runs_and_both_modes_are_bit_equal(self, network, data):
-        dataset, ends = load_dataset(data), []
+    @pytest.mark.parametrize("network", [lenet5(), vgg_small()], ids=lambda network: network.name)
+    def test_two_runs_and_both_modes_are_bit_equal(self, network):
+        dataset, ends = large_dataset(network), []
         for mode in ("graph", "graph", "resident"):
-            engine = made(network, "fp16", dataset, SGD(0.01, momentum=0.9), 128, seed=3, mode=mode)
-            ends.append((engine.train(0, 1, 100), engine.state()))
+            engine = made(network, "fp16", dataset, SGD(0.01, momentum=0.9), LARGE_BATCH, seed=3, mode=mode)
+            ends.append((engine.train(0, 20), engine.state()))
         for losses, state in ends[1:]:
             assert np.array_equal(losses, ends[0][0])
             assert_equal_states(state, ends[0][1])
+
+
+@pytest.mark.parametrize("name", ["layerwise", "auto"])
+def test_a_precision_of_tensor_cores_chooses_this_engine(name):
+    assert make_engine(name, NETWORKS["dense"], OPTIMIZER, BATCH, "bf16").name == "tensor"

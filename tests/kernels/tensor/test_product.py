@@ -76,7 +76,7 @@ def test_assembles_within_every_cards_limits(precision, card):
 @pytest.mark.parametrize(
     "precision, card, words",
     [
-        ("fp8", (9, 0), "precision is 'fp8'; tensor cores offer 'tf32', 'bf16', 'fp16'"),
+        ("fp8", (9, 0), "precision is 'fp8'; tensor cores offer '3xtf32', 'tf32', 'bf16', 'fp16'"),
         ("tf32", (7, 5), "tf32 needs a card of compute capability 8.0; this one has 7.5: choose 'fp16'"),
         ("bf16", (7, 5), "bf16 needs a card of compute capability 8.0"),
     ],

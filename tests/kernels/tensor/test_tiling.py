@@ -39,17 +39,17 @@ def program_of(network):
 
 
 def correlations(network, batch):
-    """(problem, rows of a window, whether a gradient) of every forward pass and input gradient."""
+    """(problem, rows of a window) of every forward pass and input gradient."""
     program = program_of(network)
     for op in program.ops:
         around = surroundings(program, op) if op.geometry else None
         if op.kind in ("conv_forward", "conv_pool_forward", "dense_forward"):
-            yield forward_problem(op, batch, around), op.pool.window[1] if op.pool else 1, False
+            yield forward_problem(op, batch, around), op.pool.window[1] if op.pool else 1
         elif op.kind == "conv_input_gradient":
-            yield Correlation.input_gradient(op.geometry, batch), 1, True
+            yield Correlation.input_gradient(op.geometry, batch), 1
         elif op.kind == "dense_input_gradient":
             inputs = around.cells * padded(around.image[3])
-            yield Correlation.of_rows(batch, padded(op.geometry.outputs), inputs), 1, True
+            yield Correlation.of_rows(batch, padded(op.geometry.outputs), inputs), 1
 
 
 def weight_problems(network, batch):
@@ -66,23 +66,20 @@ def weight_problems(network, batch):
 
 def assert_fits(sizes, threads, card):
     """`sizes` with shared_bytes; as many blocks as `residents` promises have room on the whole multiprocessor."""
-    assert threads >= 64 or isinstance(sizes, WeightStrips)
-    assert threads <= 512 and threads % 32 == 0
-    assert sizes.shared_bytes <= card.shared_bytes
-    assert sizes.tile.residents * sizes.shared_bytes <= card.shared_bytes * card.parts
-    assert sizes.tile.residents * threads <= card.threads * card.parts
+    assert 32 <= threads <= 512 and threads % 32 == 0
+    assert sizes.tile.residents * sizes.shared_bytes <= card.shared_bytes
+    assert sizes.tile.residents * threads <= card.threads
 
 
 @ON_CARDS
 @pytest.mark.parametrize("packed", [1, 2])
 def test_every_tile_fits_and_covers_the_outputs(network, packed, card):
-    for problem, window, beside in correlations(network, 128):
-        part = card.half if beside else card
-        found = tile_candidates(problem, packed, part, window)
+    for problem, window in correlations(network, 128):
+        found = tile_candidates(problem, packed, card, window)
         assert len(set(found)) == len(found) > 0
         for tile in found:
             staging = Staging(problem, tile, packed)
-            assert_fits(staging, tile.threads, part)
+            assert_fits(staging, tile.threads, card)
             assert tile.rows % window == 0
             blocks = dict(zip(("images", "rows", "columns", "filters"), [staging.grid[i] for i in (0, 2, 3, 4)]))
             there = (problem.batch, *problem.out_shape[1:], problem.filters)
@@ -95,11 +92,11 @@ def test_every_tile_fits_and_covers_the_outputs(network, packed, card):
 @pytest.mark.parametrize("packed", [1, 2])
 def test_every_tile_of_a_weight_gradient_fits_and_covers_the_outputs(network, packed, card):
     for problem in weight_problems(network, 128):
-        found = strip_candidates(problem, packed, card.half)
+        found = strip_candidates(problem, packed, card)
         assert len(set(found)) == len(found) > 0
         for tile in found:
             strips = WeightStrips(problem, tile, packed)
-            assert_fits(strips, strips.threads, card.half)
+            assert_fits(strips, strips.threads, card)
             assert strips.strips % tile.shares == 0
             total = prod(strips.unit_counts)
             assert tile.splits * strips.rounds >= total > (tile.splits - 1) * strips.rounds  # none without a round
@@ -108,7 +105,11 @@ def test_every_tile_of_a_weight_gradient_fits_and_covers_the_outputs(network, pa
             assert planes == problem.kernel[0] and groups * strips.kernel_rows >= problem.kernel[1]
 
 
-@pytest.mark.parametrize("network, card", [(NETWORKS[1], T4), (STRIDED, LARGE)], ids=["vgg_small", "strided"])
+@pytest.mark.parametrize(
+    "network, card",
+    [*((network, T4) for network in NETWORKS), (STRIDED, LARGE)],
+    ids=["lenet5, T4", "vgg_small, T4", "strided, T4", "strided"],
+)
 def test_every_layer_has_a_kernel(network, card):
     program, form = program_of(network), format_of(*(("fp16", (7, 5)) if card is T4 else ("bf16", (9, 0))))
     for op in program.ops[:-1]:
@@ -116,10 +117,7 @@ def test_every_layer_has_a_kernel(network, card):
         assert kernel.shared_bytes <= card.shared_bytes and prod(kernel.block) <= 512
 
 
-def test_half_a_card_has_half_of_everything_but_the_multiprocessors():
-    half = T4.half
-    assert (half.multiprocessors, half.shared_bytes, half.registers, half.threads) == (40, 32 * 1024, 32768, 1024)
-    assert half.parts == 2 and half.half.parts == 4
+def test_as_many_blocks_fit_as_the_scarcest_of_all_allows():
     assert T4.residents(128, 100, 20_000) == 3  # shared memory
     assert T4.residents(512, 65, 1000) == 1  # 72 registers a thread, in eights
     assert T4.residents(512, 16, 1000) == 4  # threads
@@ -129,6 +127,12 @@ def test_a_pooling_is_whole_within_a_warp():
     problem = Correlation(128, (1, 32, 32), 32, (1, 32, 32), 32, (1, 3, 3), padding=(0, 1, 1))
     assert {tile.rows for tile in tile_candidates(problem, 2, LARGE, 4)} == {4, 8}
     assert {tile.rows for tile in tile_candidates(problem, 2, LARGE)} == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16, 31])
+@pytest.mark.parametrize("card", [T4, LARGE], ids=["T4", "large"])
+def test_a_small_dense_layer_has_a_tile(batch, card):
+    assert tile_candidates(Correlation.of_rows(batch, 32, 32), 2, card)
 
 
 def test_a_kernel_too_large_for_shared_memory_is_refused():

@@ -44,7 +44,8 @@ AGAINST = (
 
 FEWER_BITS = (
     "With fewer bits on tensor cores, where ours is not measured yet, the fastest framework takes {times} on "
-    "{network}, ours {own} in {precision}. TF32 is the default of PyTorch's convolutions and of JAX; {precision} here forbids it."
+    "{network}, ours {own} in {precision}. TF32 is the default of PyTorch's convolutions and of JAX; {precision} here "
+    "forbids it."
 )
 SANITIZER = (
     "compute-sanitizer ({tools}) finds {errors:.0f} errors in {kernels} kernels: those of whole training steps and of "

@@ -92,18 +92,8 @@ class Tile:
         return self.rows * LINE * TILE // WARP
 
 
-@dataclass(frozen=True)
-class Staging:
-    """Sizes that follow from a problem, a tile and the `packed` values of a word."""
-
-    problem: Correlation
-    tile: Tile
-    packed: int
-
-    def __post_init__(self):
-        columns, taps = self.tile.kernel_columns, self.problem.kernel[2]
-        if taps % columns:
-            raise ValueError(f"{columns} kernel columns do not divide a kernel of {taps}")
+class Lines:
+    """Lines of a `problem`: 16 outputs each, neighbours of a row and, where rows are shorter, of several images."""
 
     @property
     def line_columns(self):
@@ -116,6 +106,20 @@ class Staging:
     @property
     def line_images(self):
         return LINE // self.line_columns
+
+
+@dataclass(frozen=True)
+class Staging(Lines):
+    """Sizes that follow from a problem, a tile and the `packed` values of a word."""
+
+    problem: Correlation
+    tile: Tile
+    packed: int
+
+    def __post_init__(self):
+        columns, taps = self.tile.kernel_columns, self.problem.kernel[2]
+        if taps % columns:
+            raise ValueError(f"{columns} kernel columns do not divide a kernel of {taps}")
 
     @property
     def rows(self):

@@ -7,7 +7,7 @@ some of its rows, 32 channels x 32 filters over its share of the strips. Must no
 from dataclasses import dataclass
 from math import prod
 
-from helpers.kernels.tensor.correlation import LINE, WARP
+from helpers.kernels.tensor.correlation import WARP, Lines
 from helpers.kernels.tensor.layout import TILE, padded
 
 STORE_PITCH = TILE + 8  # floats from a channel's sums to the next's, so that a warp's pairs lie in other banks
@@ -83,7 +83,7 @@ class WeightTile:
 
 
 @dataclass(frozen=True)
-class WeightStrips:
+class WeightStrips(Lines):
     """Sizes that follow from a problem, a tile and the `packed` values of a word."""
 
     problem: WeightProblem
@@ -98,17 +98,6 @@ class WeightStrips:
     def pitch(self):
         """Words from an output's 32 channels to the next's, so that those read at once lie in other banks."""
         return 20 if self.packed == 2 else 40
-
-    @property
-    def line_columns(self):
-        columns = 1
-        while columns < min(LINE, self.problem.out_shape[2]):
-            columns *= 2
-        return columns
-
-    @property
-    def line_images(self):
-        return LINE // self.line_columns
 
     @property
     def rows(self):

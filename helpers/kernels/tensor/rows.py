@@ -4,7 +4,7 @@ A group of threads takes a row at a time and steps along it by constants, so tha
 cards that can, copies run on while the threads multiply what came before. Must not learn what is multiplied.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,12 @@ class Box:
     pitch: int
     width: int
     words: int
+
+    def joined(self, height):
+        """The same as one row a picture, where whole rows of the source are copied and none hangs over its `height`."""
+        whole = self.columns == self.width and height % self.rows == 0
+        cells = self.rows * self.columns
+        return replace(self, rows=1, columns=cells, width=cells) if whole else self
 
 
 def row_copier(copy, threads, box, locate, find_column=None):

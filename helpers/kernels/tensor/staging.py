@@ -24,6 +24,8 @@ def patch_copier(staging, copy):
     width, words = p.in_shape[2], p.channels // staging.packed
     find_column = _axis(p.spread[2], width) if p.spread[2] > 1 else None
     box = Box(parts * staging.images, staging.patch_rows, staging.patch_columns, PIECES, PITCH, width, words)
+    if p.kernel == (1, 1, 1) and p.stride == p.spread == (1, 1, 1) and p.padding == (0, 0, 0):
+        box = box.joined(p.in_shape[1])
     copy_rows = row_copier(copy, staging.tile.threads, box, _patch_rows(staging), find_column)
 
     @device_function

@@ -36,9 +36,11 @@ def image_copier(strips, copy):
     patch = Box(
         images, strips.patch_rows, strips.patch_columns, pieces, pitch, p.in_shape[2], p.channels // packed
     )  # fmt: skip
+    if strips.patch_rows == rows and p.kernel[2] == 1 and p.stride[1:] == (1, 1) and p.padding == (0, 0, 0):
+        patch = patch.joined(p.in_shape[1])
     copy_x = row_copier(copy, strips.threads, patch, _rows(strips, p.in_shape, p.channels))
     outputs = Box(images, rows, columns, pieces, pitch, p.out_shape[2], p.filters // packed)
-    copy_dy = row_copier(copy, strips.threads, outputs, _rows(strips, p.out_shape, p.filters))
+    copy_dy = row_copier(copy, strips.threads, outputs.joined(p.out_shape[1]), _rows(strips, p.out_shape, p.filters))
     first_dy = strips.patch_words
 
     @device_function

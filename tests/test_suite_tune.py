@@ -3,14 +3,18 @@
 import json
 from dataclasses import replace
 from itertools import count
+from math import prod
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from helpers import suites
+from helpers.architectures import lenet5, vgg_small
 from helpers.benchmark import MeasurementError
 from helpers.device import DeviceProperties
 from helpers.engines import tensor
+from helpers.engines.tensor_step import TensorStep
 from helpers.kernels.tensor import tables
 from helpers.kernels.tensor.catalogue import LAYERS
 from helpers.kernels.tensor.formats import format_of
@@ -30,6 +34,13 @@ def trial_of(kind, form=FORM, network=NETWORK):
     """The trial of an operation."""
     found = trials_of([tensor_program(network)], BATCH, form)
     return next(trial for trial in found if kind in {op.kind for op, _ in trial.uses})
+
+
+def step_packing(program, op):
+    """Where the step has an operation's weights."""
+    step = SimpleNamespace(program=program, form=FORM)
+    forward = next(f for f in program.forward if f.layer == op.layer)
+    return TensorStep._packing(step, forward)
 
 
 def clock_of(*microseconds):
@@ -54,6 +65,25 @@ def test_problems_are_distinct_and_know_who_has_them():
     assert len({trial.key for trial in found}) == len(found) == 7
     shared = next(trial for trial in found if len(trial.uses) > 4)
     assert [op.kind for op, _ in shared.uses] == 2 * (2 * ["conv_forward"] + 2 * ["conv_input_gradient"])
+
+
+@pytest.mark.parametrize("network", [lenet5(), vgg_small()], ids=lambda network: network.name)
+def test_arguments_have_the_sizes_of_the_steps_tensors(network):
+    """A kernel on a card does not tell when it reads or writes beyond an array."""
+    program = tensor_program(network)
+    for trial in trials_of([program], 128, FORM):
+        for op, around in trial.uses:
+            words = {name: 128 * prod(t.shape) // 2 for name, t in program.tensors.items() if t.dtype == "float"}
+            words |= {name: 128 * prod(t.shape) for name, t in program.tensors.items() if t.dtype != "float"}
+            sizes, inputs = tile_trials._sizes(op, around, trial.problem, 3, FORM), list(op.inputs)
+            if op.kind.endswith("_weight_gradient"):
+                assert sizes.pop("gradient") == 3 * sum(p.size for p in op.parameters)
+                assert sizes == {"x": words[inputs[0]], "dy": words[inputs[1]]}
+                continue
+            assert sizes.pop("w") * 2 == step_packing(program, op).size
+            made, read, gate = ("y", "x", op.outputs[1:]) if "y" in sizes else ("dx", "dy", [op.mask] * bool(op.mask))
+            assert (sizes[made], sizes[read]) == (words[op.outputs[0]], words[inputs[0]])
+            assert not gate or sizes["gate"] == words[gate[0]]
 
 
 @pytest.mark.parametrize("precision, card", [("3xtf32", (9, 0)), ("tf32", (9, 0)), ("bf16", (9, 0)), ("fp16", (7, 5))])

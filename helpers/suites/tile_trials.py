@@ -14,7 +14,7 @@ from helpers.kernels.tensor import layers
 from helpers.kernels.tensor.catalogue import LAYERS, surroundings
 from helpers.kernels.tensor.correlation import Correlation
 from helpers.kernels.tensor.fragments import SHAPES
-from helpers.kernels.tensor.layout import LANE_CHANNELS
+from helpers.kernels.tensor.layout import LANE_CHANNELS, padded
 from helpers.kernels.tensor.tables import key_of
 from helpers.kernels.tensor.tiling import strip_candidates, tile_candidates
 from helpers.rounding import round_to
@@ -163,8 +163,10 @@ def _sizes(op, around, problem, splits, form):
         cells = p.batch * prod(op.pool.out_shape[:3]) if op.pool else behind
         made = cells * p.filters // (1 if around.logits else packed)
         return {"y": made, "gate": cells * p.filters // LANE_CHANNELS, "x": read, "w": weights, "b": p.filters}
-    made = (p.batch * prod(op.pool.in_shape[:3]) if op.pool else behind) * p.filters // packed
-    return {"dx": made, "dy": read, "w": weights, "gate": behind * p.filters // LANE_CHANNELS}
+    made = behind * p.filters
+    if op.pool:  # the image in front of the pooling, also where a dense layer reads what was pooled
+        made = p.batch * prod(op.pool.in_shape[:3]) * padded(op.pool.in_shape[3])
+    return {"dx": made // packed, "dy": read, "w": weights, "gate": behind * p.filters // LANE_CHANNELS}
 
 
 class Proof:

@@ -267,7 +267,7 @@ def test_a_worker_is_a_live_process_of_its_own():
     [
         (
             ["kernels", "--only", "x"],
-            "--only and --seconds are for suites frameworks, costs, growth, activity, fused only",
+            "--only and --seconds are for suites frameworks, costs, growth, activity, fused, tune only",
         ),
         (["frameworks", "--seconds", "-5"], "--seconds is -5; expected 0 or more"),
         (["growth"], "suite 'growth' measures the card, and there is none"),

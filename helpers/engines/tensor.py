@@ -16,6 +16,7 @@ from helpers.engines.base import Engine
 from helpers.engines.layerwise import LayerwiseEngine
 from helpers.engines.tensor_step import TensorStep
 from helpers.kernels.tensor.formats import format_of
+from helpers.kernels.tensor.tables import table_name
 from helpers.kernels.tensor.tiling import Card
 from helpers.tensor_program import tensor_program
 
@@ -76,10 +77,13 @@ class TensorEngine(LayerwiseEngine):
 
 
 def card_here():
-    """What tiles are chosen by: the card's properties, less where a T4's path is forced, small ones without a card."""
+    """What tiles are chosen by: the card's properties and its table, less shared memory where a T4's path is forced;
+    small ones without a card.
+    """
     if SIMULATOR:
         return Card(4, 64 * 1024)
     properties, forced = device.device_properties(), device.capability()
-    if forced < (8, 0) <= properties.capability:
-        return Card(properties.multiprocessors, 64 * 1024)
-    return Card(properties.multiprocessors, properties.shared_bytes_per_block)
+    table = table_name(properties.name, properties.capability, forced)
+    as_on_t4 = forced < (8, 0) <= properties.capability
+    shared_bytes = 64 * 1024 if as_on_t4 else properties.shared_bytes_per_block
+    return Card(properties.multiprocessors, shared_bytes, table=table)

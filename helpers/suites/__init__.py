@@ -6,6 +6,7 @@ Knows result files; must not learn how a cell measures. Each module here offers
 
 import json
 import time
+from functools import partial
 from importlib import import_module
 from math import inf
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from helpers.atomic import write_atomically
 from helpers.benchmark import MeasurementError
 from helpers.device import gpu_available
+from helpers.kernels.tensor.tables import TILES
 from helpers.measured_code import changes
 from helpers.results import RESULTS, ROOT, describe_environment, write_results
 from helpers.startup import short_name
@@ -30,10 +32,12 @@ SUITES = (
     "growth",
     "activity",
     "fused",
+    "tune",
 )
 OUTPUT = ROOT / "output"
 # a file a cell, for no cell needs the records of another; on a card only, for without one they would take hours
-BY_CELL = ("frameworks", "costs", "growth", "activity", "fused")
+BY_CELL = ("frameworks", "costs", "growth", "activity", "fused", "tune")
+FOLDERS = {"tune": TILES}  # of a suite's files, where they are no measurement files; it refuses to run by itself
 NO_CARD = "suite {!r} measures the card, and there is none; run it on a machine with a GPU, or try --quick"
 FAILURES = (AssertionError, RuntimeError)  # a loss outside its bound, a figure beyond the card, a process that ended
 SAME = ("gpu", "driver", "cpu", "cores", "packages", "code_digest")  # what must not change within one file
@@ -84,7 +88,7 @@ def run_suite(name, quick=False, folder=None, cells=None):
 
 def _cells_of(name, quick):
     """A suite's own cells."""
-    if name in BY_CELL and not quick and not gpu_available():
+    if name in BY_CELL and name not in FOLDERS and not quick and not gpu_available():
         raise MeasurementError(NO_CARD.format(name))
     return import_module(f"helpers.suites.{name}").cells(quick)
 
@@ -92,7 +96,8 @@ def _cells_of(name, quick):
 def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
     """Measure cells of a suite, each written to a file of its own: <gpu>-<suite>-<cell>.json.
 
-    A cell whose file is there, from this machine and current, is kept, unless it asks for other systems now.
+    A cell whose file is there, from this machine and current, is kept, unless it asks for other systems now. One with
+    an attribute `keep(what it gives, environment, folder) -> Path` writes by that, and is measured again each time.
 
     Parameters
     ----------
@@ -119,7 +124,7 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
     cells = _cells_of(name, quick) if cells is None else cells
     if unknown := [key for key in only if key not in cells]:
         raise ValueError(f"suite {name!r} has no cell {unknown[0]!r}; it has {', '.join(cells)}")
-    folder = Path(folder or (OUTPUT / "quick" if quick else RESULTS))
+    folder = Path(folder or (OUTPUT / "quick" if quick else FOLDERS.get(name, RESULTS)))
     for key in only or cells:
         if not only and _is_current(
             folder / f"{short_name(environment['gpu'])}-{name}-{key}.json", environment, cells[key]
@@ -130,7 +135,8 @@ def run_cells(name, quick=False, folder=None, only=(), seconds=inf, cells=None):
         else:
             print(f"{name}: {key}", flush=True)
             try:
-                written.append(write_results(f"{name}-{key}", cells[key]([]), environment, folder))
+                keep = getattr(cells[key], "keep", partial(write_results, f"{name}-{key}"))
+                written.append(keep(cells[key]([]), environment, folder))
             except FAILURES as error:  # the others need not suffer for it
                 print(f"{name}: {key}: failed: {error}", flush=True)
                 failed.append(key)

@@ -45,6 +45,20 @@ def forward_problem(op, batch, around):
     return (Correlation.unfolded if around.unfolded else Correlation.forward)(op.geometry, batch)
 
 
+def input_gradient_problem(op, batch, around):
+    """Correlation of an input gradient."""
+    if op.kind == "dense_input_gradient":
+        return Correlation.of_rows(batch, padded(op.geometry.outputs), around.cells * padded(around.image[3]))
+    return Correlation.input_gradient(op.geometry, batch)
+
+
+def weight_problem(op, batch, around):
+    """Problem of a weight gradient."""
+    if op.kind == "dense_weight_gradient":
+        return WeightProblem.of_dense(around.cells, around.image[3], op.geometry.outputs, batch)
+    return (WeightProblem.unfolded if around.unfolded else WeightProblem.of_convolution)(op.geometry, batch)
+
+
 def forward(op, batch, form, around, card, tile=None):
     """Kernel of conv_forward, conv_pool_forward and dense_forward: y and its gates from x, w and b.
 
@@ -80,11 +94,8 @@ def input_gradient(op, batch, form, around, card, tile=None):
 
     Where `op.pool` is set dx is the gradient of what was pooled to x.
     """
-    if op.kind == "dense_input_gradient":
-        image = (*around.image[:3], padded(around.image[3]))
-        problem = Correlation.of_rows(batch, padded(op.geometry.outputs), around.cells * image[3])
-    else:
-        image, problem = None, Correlation.input_gradient(op.geometry, batch)
+    problem = input_gradient_problem(op, batch, around)
+    image = (*around.image[:3], padded(around.image[3])) if op.kind == "dense_input_gradient" else None
     staging = Staging(problem, tile or choose_tile(problem, form, card), form.packed)
     window, unpooled = (op.pool.window[1:], op.pool.in_shape[1:3]) if op.pool else ((1, 1), None)
     finish = through_gates(staging, form, op.mask is not None or op.pool is not None, window, image, unpooled)
@@ -98,9 +109,6 @@ def input_gradient(op, batch, form, around, card, tile=None):
 
 def weight_gradient(op, batch, form, around, card, tile=None):
     """Kernel of conv_weight_gradient and dense_weight_gradient: partial sums from x and dy; as in `forward`."""
-    if op.kind == "dense_weight_gradient":
-        problem = WeightProblem.of_dense(around.cells, around.image[3], op.geometry.outputs, batch)
-    else:
-        problem = (WeightProblem.unfolded if around.unfolded else WeightProblem.of_convolution)(op.geometry, batch)
+    problem = weight_problem(op, batch, around)
     strips = WeightStrips(problem, tile or choose_strips(problem, form, card), form.packed)
     return TensorKernel(op.kind, weight_body(strips, form), splits=strips.tile.splits, **strips.launch)

@@ -1,4 +1,4 @@
-"""Which tile a block makes on tensor cores: of all that fit the card, the one of the least estimated time.
+"""Which tile a block makes on tensor cores: the card's table's, or of all that fit the one of the least estimated time.
 
 The estimate counts, in cycles of a multiprocessor, what its blocks copy, multiply and store; it serves only to order
 tiles. Must not learn how a tile is made.
@@ -11,6 +11,7 @@ from math import log2, prod
 
 from helpers.kernels.tensor.correlation import WARP, Staging, Tile
 from helpers.kernels.tensor.layout import TILE
+from helpers.kernels.tensor.tables import key_of, lookup, unfit
 from helpers.kernels.tensor.weight_strips import WeightStrips, WeightTile
 
 POWERS = (1, 2, 4, 8)
@@ -44,12 +45,13 @@ FEW_WARPS = 0.32  # of a warp's time that a scheduler waits where it has only th
 
 @dataclass(frozen=True)
 class Card:
-    """What tiles are chosen by: multiprocessors, and what each of them has."""
+    """What tiles are chosen by: multiprocessors, what each of them has, and the name of a table of measured tiles."""
 
     multiprocessors: int = 132
     shared_bytes: int = 227 * 1024
     registers: int = 65536
     threads: int = 2048
+    table: str | None = None
 
     def residents(self, threads, registers, shared_bytes):
         """Blocks of so many threads, registers a thread and bytes of shared memory that fit a multiprocessor."""
@@ -59,7 +61,13 @@ class Card:
 
 def choose_tile(problem, form, card, window_rows=1):
     """Tile of a forward pass or an input gradient; `window_rows`: of a pooling behind it, which a warp has whole."""
-    return tile_candidates(problem, form.packed, card, window_rows)[0]
+    key = key_of(problem, form.name, window_rows)
+    tile = lookup(card.table, key, Tile)
+    if tile is None:
+        return tile_candidates(problem, form.packed, card, window_rows)[0]
+    if tile.rows % window_rows:
+        raise unfit(card.table, key, f"a warp's {tile.rows} rows are no whole windows of {window_rows}")
+    return _fitting(tile, Staging, tile.threads, key, problem, form, card)
 
 
 @cache
@@ -125,7 +133,26 @@ def _cycles(staging, residents, waves):
 
 def choose_strips(problem, form, card):
     """Tile of a weight gradient."""
-    return strip_candidates(problem, form.packed, card)[0]
+    key = key_of(problem, form.name)
+    tile = lookup(card.table, key, WeightTile)
+    if tile is None:
+        return strip_candidates(problem, form.packed, card)[0]
+    return _fitting(tile, WeightStrips, WARP * problem.kernel[2] * tile.shares, key, problem, form, card)
+
+
+def _fitting(tile, sizes, threads, key, problem, form, card):
+    """A table's tile, where as many of its blocks as it promises have room on a multiprocessor of `card`."""
+    try:
+        needed = tile.residents * sizes(problem, tile, form.packed).shared_bytes
+    except ValueError as error:
+        raise unfit(card.table, key, error) from None
+    if needed > card.shared_bytes:
+        what = f"its blocks need {needed:,} bytes of shared memory a multiprocessor; the card has {card.shared_bytes:,}"
+        raise unfit(card.table, key, what)
+    if threads > MOST_THREADS or tile.residents * threads > card.threads:
+        most = f"expected at most {MOST_THREADS} of one and {card.threads} of all"
+        raise unfit(card.table, key, f"it has {tile.residents} blocks of {threads} threads; {most}")
+    return tile
 
 
 @cache

@@ -47,6 +47,11 @@ class Format:
         """Type of an array with a cell for each value."""
         return "float32" if self.packed == 1 else "uint16"
 
+    @property
+    def scaled(self):
+        """Whether the loss is scaled: values below 2**-24 vanish in fp16; the others reach as far down as float32."""
+        return self.name == "fp16"
+
 
 def format_of(precision, capability):
     """The `Format` of a precision on a card.

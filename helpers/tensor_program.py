@@ -11,8 +11,9 @@ from helpers.kernels.tensor.layout import LANE_CHANNELS, MOST_CELLS, padded
 from helpers.layers import Flatten
 from helpers.lowering import POINTWISE, Program, Tensor, fuse_pool, fuse_relu, lower
 
+LARGEST_WINDOW = 1024  # values of an unfolded window, whose pieces a block makes together
 FEW_CHANNELS = 8  # of a first convolution's input: more fill a good part of a tile by themselves
-POOLED = {1, 2, 4}  # rows and columns of windows that a warp has between its lanes
+POOLED = {1, 2, 4}  # rows of a window, which a lane has, and its columns, which lanes exchange
 
 
 def tensor_program(network):
@@ -68,7 +69,9 @@ def undo_pooling_at_once(program):
 
 def is_unfolded(op):
     """Whether `op` is a first convolution, or its weight gradient, that reads its input unfolded."""
-    return op.kind.startswith("conv") and op.inputs[0] == "input" and op.geometry.in_channels <= FEW_CHANNELS
+    if not op.kind.startswith("conv") or op.inputs[0] != "input":
+        return False
+    return op.geometry.in_channels <= FEW_CHANNELS and prod(op.geometry.weight_shape[:-1]) <= LARGEST_WINDOW
 
 
 def image_of(network, layer):

@@ -1,8 +1,8 @@
 """Engine `tensor`: as `layerwise`, but layers multiply on tensor cores, in a reduced precision.
 
 Activations stay in the precision's words, in the layout that the kernels want, from the first layer on; sums, the
-loss, the master weights and their update are float32. Knows programs and kernels of tensor cores and the device; must
-not learn about files or notebooks.
+loss, the master weights and their update are float32. In fp16 the loss is scaled, see kernels/tensor/loss_scale.py.
+Knows programs and kernels of tensor cores and the device; must not learn about files or notebooks.
 """
 
 import time
@@ -16,6 +16,7 @@ from helpers.engines.base import Engine
 from helpers.engines.layerwise import LayerwiseEngine
 from helpers.engines.tensor_step import TensorStep
 from helpers.kernels.tensor.formats import format_of
+from helpers.kernels.tensor.loss_scale import SAVED, START
 from helpers.kernels.tensor.tables import table_name
 from helpers.kernels.tensor.tiling import Card
 from helpers.tensor_program import tensor_program
@@ -47,10 +48,12 @@ class TensorEngine(LayerwiseEngine):
     name = "tensor"
     precisions = ("bf16", "fp16", "tf32", "3xtf32")
 
-    def __init__(self, network, optimizer, batch_size=128, precision="bf16", seed=0, mode="graph"):
+    def __init__(self, network, optimizer, batch_size=128, precision="bf16", seed=0, mode="graph", kernels=None):
         Engine.__init__(self, network, optimizer, batch_size, precision, seed)
         if mode not in MODES:
             raise ValueError(f"mode is {mode!r}; expected {', '.join(map(repr, MODES))}")
+        if kernels:
+            raise ValueError("engine 'tensor' takes no kernels of your own; choose precision 'fp32', whose engine does")
         started = time.perf_counter()
         form = format_of(precision, SIMULATED if SIMULATOR else device.capability())
         program = tensor_program(network)
@@ -61,6 +64,20 @@ class TensorEngine(LayerwiseEngine):
         self._side = None if SIMULATOR else graphs.Stream()
         self._splits, self._graphs = {}, {}
         self._load_state(self.initial_state())
+
+    def initial_state(self):
+        """As of every engine; in fp16 with the loss scale and the number of good steps since it last changed."""
+        scaling = {"loss_scale": np.array([START, 0], np.float32)} if self.precision == "fp16" else {}
+        return {**super().initial_state(), **scaling}
+
+    def load_state(self, state):
+        """As of every engine; a state without a loss scale, of another precision or engine, gets the first one."""
+        if self.precision == "fp16":
+            state = {"loss_scale": self.initial_state()["loss_scale"], **state}
+            scale = np.asarray(state["loss_scale"])
+            if scale.shape == (SAVED,) and np.frexp(scale[0])[0] != 0.5:
+                raise ValueError(f"the loss scale is {scale[0]}; expected a power of two")
+        super().load_state(state)
 
     def _predict(self, images):
         data = device.to_device(np.ascontiguousarray(images).reshape(-1))

@@ -11,12 +11,14 @@ from helpers import device
 from helpers.engines.step import DeviceStep
 from helpers.kernels.tensor.catalogue import make_kernel, surroundings
 from helpers.kernels.tensor.layout import Packing
+from helpers.kernels.tensor.loss_scale import CELLS, SAVED, sum_weight_gradient
 from helpers.kernels.tensor.update import LayerUpdate, pack_weights, update
 from helpers.kernels.update import collect_metrics
 from helpers.lowering import Op
 from helpers.memory import plan_memory
 
 WORD = 4  # bytes
+MOST_VALUES = 2**32  # of a tensor: kernels divide 32-bit indices
 
 
 class TensorStep(DeviceStep):
@@ -35,7 +37,10 @@ class TensorStep(DeviceStep):
 
     def __init__(self, program, optimizer, batch, form, card, load):
         self.program, self.batch, self.form = program, batch, form
-        self.training_ops = program.ops
+        last = program.ops[-1]
+        # its kind tells the queue what it is: queued beside the input gradients, behind the weight gradients
+        sums = Op("sum_weight_gradient", last.layer, (), (), parameters=last.parameters)
+        self.training_ops = (*program.ops[:-1], *((sums,) if form.scaled else ()), last)
         collect = Op("collect_metrics", "metrics", (), ())
         self.evaluation_ops = (*program.forward, program.loss, collect)
         self._place_parameters()
@@ -46,7 +51,10 @@ class TensorStep(DeviceStep):
             LayerUpdate(offset, size, *segments[offset], self._packings[name], *self._packed[name])
             for name, (offset, size) in self._layers.items()
         )
-        made[program.ops[-1]] = update(program.ops[-1], batch, layers, optimizer.momentum, form)
+        if form.scaled:
+            made[sums] = sum_weight_gradient(layers)
+        self._flags = made[sums].grid[0] if form.scaled else 0
+        made[last] = update(last, batch, layers, optimizer.momentum, form, flags=self._flags)
         made[collect] = collect_metrics(collect, batch)
         self._kernels = {op: (kernel, run) for (op, kernel), run in zip(made.items(), load(list(made.values())))}
         self._allocate()
@@ -76,11 +84,16 @@ class TensorStep(DeviceStep):
     def _allocate(self):
         """Every buffer: one arena for the tensors, the parameters, slots and packed weights."""
         width = WORD // self.form.packed
-        self.plan = plan_memory(self.program, self.batch, width)
+        self.plan = plan_memory(self.program, self.batch, width, reuse=False)  # what is zeroed once stays zero
         self._arena = device.empty(self.plan.size, np.uint8)
         device.fill(self._arena, 0xFF)  # NaN until written
         self.tensors = {}
         for name, tensor in self.program.tensors.items():
+            if self.batch * prod(tensor.shape) >= MOST_VALUES:
+                raise ValueError(
+                    f"{name} has {self.batch * prod(tensor.shape)} values; kernels count up to {MOST_VALUES}: choose a "
+                    "smaller batch"
+                )
             place = self.plan.placements[name]
             kind = np.int32 if tensor.dtype == "int32" else np.float32
             self.tensors[name] = device.view(self._arena, place.offset, place.size // WORD, kind)
@@ -95,6 +108,8 @@ class TensorStep(DeviceStep):
             "scale": device.empty(2 * channels),
             "packed": device.empty(self._packed_values, np.dtype(self.form.storage)),
         }
+        if self.form.scaled:
+            self.buffers |= {"loss_scale": device.empty(CELLS), "overflows": device.empty(self._flags, np.int32)}
         device.fill(self.buffers["gradient"], 0xFF)
         self._scratch, self.reserved_steps = {}, 0
 
@@ -105,14 +120,27 @@ class TensorStep(DeviceStep):
             first = (forward if op.kind.endswith("_forward") else backward) * WORD // self.form.packed
             size = self._packings[op.layer].size // self.form.packed
             return device.view(self.buffers["packed"], first, size, np.float32)
+        if op.kind == "sum_weight_gradient":
+            return self.buffers[name]  # the gradients of every layer
         if name == "gate":
             gates = [t for t in (*op.outputs, op.mask or "") if t.endswith(".gate")]
             return self.tensors[gates[0] if gates else "labels"]  # without gates: any valid address will do
         return super()._argument(op, kernel, name, data)
 
+    def read_slots(self):
+        """Parameters and velocity in the visible layout; of a scaled loss also its scale and good steps."""
+        slots = super().read_slots()
+        if self.form.scaled:
+            slots["loss_scale"] = device.to_host(self.buffers["loss_scale"])[:SAVED].copy()
+        return slots
+
     def write_slots(self, state):
         """Take parameters and velocity over from the visible layout, and pack the weights."""
         super().write_slots(state)
+        if self.form.scaled:
+            cells = np.ones(CELLS, np.float32)  # the last is set by each step's loss
+            cells[:SAVED] = state["loss_scale"]
+            device.write(self.buffers["loss_scale"], cells)
         packed = np.zeros(self._packed_values, self.form.storage)
         for stage in self.program.network.stages:
             if not stage.parameters:
@@ -127,4 +155,5 @@ class TensorStep(DeviceStep):
     @property
     def memory(self):
         purposes = super().memory
-        return {**purposes, "parameters": purposes["parameters"] + self.buffers["packed"].nbytes}
+        more = {"parameters": "packed", **({"optimizer": "loss_scale", "scratch": "overflows"} if self._flags else {})}
+        return {**purposes, **{name: purposes[name] + self.buffers[of].nbytes for name, of in more.items()}}

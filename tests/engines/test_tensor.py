@@ -8,6 +8,7 @@ from toy_data import ToyDataset
 
 from helpers.agreement import agreement_bound, check_agreement
 from helpers.architectures import lenet5, vgg_small
+from helpers.checkpoint import load_checkpoint, save_checkpoint
 from helpers.device import SIMULATOR, capability, gpu_available
 from helpers.engines import make_engine
 from helpers.engines.vectorized import VectorizedEngine
@@ -156,6 +157,74 @@ def test_a_convolutions_state_goes_on_bit_for_bit():
     assert_equal_states(whole.state(), resumed.state())
 
 
+@pytest.mark.parametrize("name, power, epochs", [("dense", 30, 8), ("pooled", 21, 5)])
+def test_a_scale_far_too_large_skips_steps_until_it_fits_and_then_trains(name, power, epochs):
+    engine = made(NETWORKS[name], "fp16")
+    first = engine.state()
+    engine.load_state({**first, "loss_scale": np.array([2.0**power, 0], np.float32)})
+    losses = [engine.train(0, 1)[0]]
+    skipped = engine.state()
+    assert skipped["loss_scale"].tolist() == [2.0 ** (power - STEPS), 0]
+    for slot in ("parameters", "velocity"):
+        assert np.array_equal(skipped[slot], first[slot]), slot
+    losses += [engine.train(epoch, 1)[0] for epoch in range(1, epochs)]
+    state = engine.state()
+    scale, good = state["loss_scale"]
+    assert 2.0**10 < scale < 2.0**19 and np.log2(scale) % 1 == 0
+    assert 1 < good <= epochs * STEPS - (power - np.log2(scale))  # every halving was a step
+    assert all(np.isfinite(state[slot]).all() for slot in ("parameters", "velocity"))
+    assert losses[-1].mean() < losses[0].mean() - 0.01
+
+
+def test_a_checkpoint_in_fp16_goes_on_bit_for_bit_between_two_changes_of_the_scale(tmp_path):
+    network = NETWORKS["dense"]
+    whole, resumed = (made(network, "fp16") for _ in range(2))
+    whole.load_state({**whole.state(), "loss_scale": np.array([2.0**20, 0], np.float32)})
+    whole.train(0, 1)
+    save_checkpoint(tmp_path / "checkpoint", whole.state(), {})
+    resumed.load_state(load_checkpoint(tmp_path / "checkpoint")[0])
+    assert_equal_states(whole.state(), resumed.state())
+    assert whole.state()["loss_scale"][0] < 2.0**20
+    assert np.array_equal(whole.train(1, 2), resumed.train(1, 2))
+    assert_equal_states(whole.state(), resumed.state())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_only_fp16_has_a_loss_scale(precision):
+    """Summed behind all weight gradients, whose queue a kind of that name joins."""
+    engine = made(NETWORKS["dense"], precision)
+    scaled = precision == "fp16"
+    assert ("loss_scale" in engine.state()) == ("loss_scale" in engine.initial_state()) == scaled
+    kinds = [op.kind for op in engine.step.training_ops]
+    assert kinds[-1] == "update" and kinds.count("sum_weight_gradient") == scaled
+    assert not scaled or kinds[-2] == "sum_weight_gradient"
+    assert "sum_weight_gradient" not in [op.kind for op in engine.step.evaluation_ops]
+    taking = [kernel.operation for _, kernel, _, _ in engine.kernels if "loss_scale" in dict(kernel.arguments)]
+    assert taking == (["softmax_cross_entropy", "sum_weight_gradient", "update"] if scaled else [])
+
+
+def test_a_state_without_a_loss_scale_starts_with_the_first_and_no_scale_is_refused():
+    engine = made(NETWORKS["dense"], "fp16")
+    engine.train(0, 1)
+    assert engine.state()["loss_scale"].tolist() == [1024, STEPS]
+    engine.load_state(made(NETWORKS["dense"], "bf16").state())
+    assert engine.state()["loss_scale"].tolist() == [1024, 0]
+    for scale in (0, -2, 3, np.inf, np.nan):
+        with pytest.raises(ValueError, match="the loss scale is .*; expected a power of two"):
+            engine.load_state({**engine.state(), "loss_scale": np.array([scale, 0], np.float32)})
+    assert engine.state()["loss_scale"].tolist() == [1024, 0]
+
+
+def test_evaluation_changes_no_loss_scale():
+    engine = made(NETWORKS["dense"], "fp16")
+    before = engine.state()
+    engine.load_state({**before, "loss_scale": np.array([2.0**30, 3], np.float32)})
+    large = engine.evaluate("test")
+    assert engine.state()["loss_scale"].tolist() == [2.0**30, 3]
+    engine.load_state(before)
+    assert engine.evaluate("test") == large
+
+
 def test_what_the_engine_does_not_offer_is_refused_in_a_sentence():
     network = NETWORKS["dense"]
     with pytest.raises(ValueError, match="precision is 'fp32'; engine 'tensor' offers 'bf16'"):
@@ -220,3 +289,8 @@ class TestOnACard:
 @pytest.mark.parametrize("name", ["layerwise", "auto"])
 def test_a_precision_of_tensor_cores_chooses_this_engine(name):
     assert make_engine(name, NETWORKS["dense"], OPTIMIZER, BATCH, "bf16").name == "tensor"
+
+
+def test_kernels_of_ones_own_are_refused():
+    with pytest.raises(ValueError, match="engine 'tensor' takes no kernels of your own; choose precision 'fp32'"):
+        made(NETWORKS["dense"], "bf16", kernels={"conv_forward": None})

@@ -36,7 +36,17 @@ TENSOR_ARGUMENTS = {
     "conv_weight_gradient": WEIGHT_GRADIENT,
     "dense_weight_gradient": WEIGHT_GRADIENT,
     "softmax_cross_entropy": ARGUMENTS["softmax_cross_entropy"],  # d_logits: words; logits: (N, padded classes)
+    "sum_weight_gradient": (
+        ("gradient", "float32"),  # every layer's partial sums, one arena; in the place of the first their sum
+        ("overflows", "int32"),  # (blocks,) 1 where a block has found a sum that is not finite
+        ("loss_scale", "float32"),  # see loss_scale.py
+    ),
     "update": ARGUMENTS["update"],
+}
+# further arguments, at the end, where the loss is scaled
+SCALED_ARGUMENTS = {
+    "softmax_cross_entropy": (("loss_scale", "float32"),),
+    "update": (("overflows", "int32"), ("loss_scale", "float32")),
 }
 
 
@@ -50,13 +60,17 @@ class TensorKernel(Kernel):
         Type of cells of the packed weights that "update" writes.
     chained : bool
         It may be launched before the kernel in front of it in its stream has ended; its body waits where it must.
+    scaled : bool
+        Its loss is scaled: its body takes `SCALED_ARGUMENTS` too.
     """
 
     storage: str = "float32"
     chained: bool = False
+    scaled: bool = False
 
     @property
     def arguments(self):
         """(name, dtype) of every argument, in order."""
         packed = (("packed", self.storage),) if self.operation == "update" else ()
-        return TENSOR_ARGUMENTS[self.operation] + packed
+        scaling = SCALED_ARGUMENTS[self.operation] if self.scaled else ()
+        return TENSOR_ARGUMENTS[self.operation] + packed + scaling

@@ -50,7 +50,7 @@ def correlator(staging, form, finish):
         team, own_image, own_row, own_column, own_filter = warp_place()
         words, sums = shared_floats(0), zeros
         copy_weights(pointer(words, first_weight), w, 0, filter)
-        follow()  # the weights are of the step before
+        follow()  # weights may be read before: load_batch, which is not chained, has seen the update end
         copy_patch(words, x, 0, image, z, row, column)
         for turn in range(rounds):
             arrived()

@@ -10,15 +10,18 @@ from math import prod
 from helpers.kernels.tensor.layout import CHUNK, TILE, padded
 
 WARP, LINE = 32, 16
-PITCH = CHUNK + 4  # words from a row of shared memory to the next: eight rows that are read at once lie in other banks
+# Words from a row of shared memory to the next: eight rows that are read at once, four words of each, begin at banks
+# 0, 20, 8, 28, 16, 4, 24, 12. At a column stride of 2 two of them meet.
+PITCH = CHUNK + 4
 
 
 @dataclass(frozen=True)
 class Correlation:
     """y[n, o, k] = sum over taps t and channels c of x[n, (o * stride - padding + t) / spread, c] w[t, c, k].
 
-    Where the division leaves a remainder, or the place lies outside the image, x is 0. `channels` and `filters` count
-    those in memory; shapes are (D, H, W).
+    Where the division leaves a remainder, or the place lies outside the image, x is 0: `spread` is the stride of the
+    forward pass, whose input gradient sees dy with zeros between its cells. `channels` and `filters` count those in
+    memory; shapes are (D, H, W).
     """
 
     batch: int
@@ -117,9 +120,14 @@ class Staging(Lines):
     packed: int
 
     def __post_init__(self):
-        columns, taps = self.tile.kernel_columns, self.problem.kernel[2]
+        columns, taps, threads = self.tile.kernel_columns, self.problem.kernel[2], self.tile.threads
         if taps % columns:
             raise ValueError(f"{columns} kernel columns do not divide a kernel of {taps}")
+        pieces = TILE * self.tile.filter_warps * CHUNK // 4
+        if pieces % min(pieces, threads) or threads % min(pieces, threads):
+            raise ValueError(
+                f"{threads} threads do not share {pieces} pieces of weights evenly; take powers of 2 of warps"
+            )
 
     @property
     def rows(self):

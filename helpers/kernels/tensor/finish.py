@@ -9,7 +9,7 @@ import numpy as np
 from helpers.device import cuda, device_function
 from helpers.kernels.intrinsics import quotient, remainder, store4
 from helpers.kernels.tensor.correlation import WARP
-from helpers.kernels.tensor.layout import LANE_CHANNELS
+from helpers.kernels.tensor.layout import LANE_CHANNELS, MOST_CELLS
 from helpers.kernels.tensor.tiles import tile_of
 from helpers.kernels.tensor.windows import (
     EVERY_LANE,
@@ -83,6 +83,8 @@ def bias_and_pool(staging, form, filters, relu, window=(1, 1), floats=False):
         Store float32: logits.
     """
     rows, (high, wide), pooled = staging.tile.rows, window, window != (1, 1)
+    if rows % high or wide not in (1, 2, 4) or high * wide > MOST_CELLS:
+        raise ValueError(f"a window of {window} does not lie within {rows} rows of a warp, or has too many cells")
     (outputs, first_filter), exchanges = lane_outputs(staging), wide.bit_length() - 1
     load_bias, gather, emit = (
         _bias_loader(filters),
@@ -177,7 +179,7 @@ def _emitter(staging, form, relu, window, floats):
     """Device function: eight filters of window `r` of a lane's column of them, with bias and activation."""
     step = staging.problem.out_shape[2] // window[1] * staging.problem.filters
     store, gates = store_floats if floats else words_storer(form), relu or window != (1, 1)
-    every = 0x01010101 if window != (1, 1) else 1
+    every = 0x01010101 if window != (1, 1) else 1  # repeats a mask of eight channels in the byte of each cell
 
     @device_function
     @unrolled

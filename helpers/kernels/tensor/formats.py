@@ -47,6 +47,11 @@ class Format:
         """Type of an array with a cell for each value."""
         return "float32" if self.packed == 1 else "uint16"
 
+    @property
+    def scaled(self):
+        """Whether the loss is scaled: values below 2**-24 vanish in fp16; the others reach as far down as float32."""
+        return self.name == "fp16"
+
 
 def format_of(precision, capability):
     """The `Format` of a precision on a card.
@@ -139,8 +144,8 @@ def _in_three(a, left, right, sums):
     2022). The small products come first.
     """
     x, y, z = _nearest(a), _nearest(left), _nearest(right)
-    sums = mma_tf32(x, _remainder(left, y), _remainder(right, z), sums)
-    sums = mma_tf32(_remainder(a, x), y, z, sums)
+    sums = mma_tf32(x, _rest(left, y), _rest(right, z), sums)
+    sums = mma_tf32(_rest(a, x), y, z, sums)
     return mma_tf32(x, y, z, sums)
 
 
@@ -150,7 +155,7 @@ def _nearest(words):
 
 
 @device_function
-def _remainder(words, nearest):
+def _rest(words, nearest):
     return (
         round_tf32(words[0] - nearest[0]),
         round_tf32(words[1] - nearest[1]),

@@ -1,7 +1,7 @@
 """Fragments of transposed matrices: for the weight gradient a row is a channel, but memory has channels side by side.
 
-Values of 16 bits are transposed while they are loaded; those of 32 bits are loaded one by one. A fragment here is a
-line of 16 outputs by 32 channels. Must not learn what is multiplied.
+Values of 16 bits are transposed while they are loaded; those of 32 bits are loaded one by one. A fragment here is
+16 channels by the outputs of a step: a line of 16, or half of one in 32 bits. Must not learn what is multiplied.
 """
 
 from helpers.device import cuda, device_function
@@ -17,7 +17,8 @@ def gatherer(packed, cell):
     ----------
     packed : int
     cell : device function
-        (image, row, column of the block's first output of this warp, output of the line) -> word of shared memory.
+        (image, row, column, output) -> word of shared memory: of an output of the line that begins at image, row and
+        column of the block.
 
     Returns
     -------

@@ -19,13 +19,15 @@ from helpers.rounding import round_to
 
 def _round_tf32(value):
     """Word of a float32 as the nearest tf32, 10 bits of mantissa; ties away from zero (sm_80 and up)."""
-    bits = np.float32(value).view(np.uint32)
-    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+    value = np.float32(value)
+    rounded = ((value.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isnan(value), value, rounded)[()]  # of some NaN the sum would be a number
 
 
 def _pack_bf16(low, high):
     """Two float32 rounded to bf16, ties to even, in one word (sm_80 and up)."""
-    bits = round_to([low, high], "bf16").view(np.uint32)
+    values = np.array([low, high], np.float32)
+    bits = np.where(np.isnan(values), np.float32(np.nan), round_to(values, "bf16")).view(np.uint32)
     return (bits[0] >> np.uint32(16) | bits[1]).view(np.float32)
 
 
@@ -233,7 +235,7 @@ else:
         return _loading(words, index, ".trans")
 
     def _multiplication(name, instruction):
-        """Intrinsic of a warp's product of a line; see `mma_tf32`."""
+        """Intrinsic of a warp's product of a line; see the first lines of this module."""
         shape = SHAPES[name]
         a, b = shape.a_words, shape.b_words
         braces = [", ".join(f"${i}" for i in range(first, last)) for first, last in

@@ -102,7 +102,7 @@ def input_gradient(op, batch, form, around, card, tile=None):
     correlate = correlator(staging, form, finish)
 
     def body(dx, dy, w, gate):
-        correlate(dx, gate, dy, w, w)
+        correlate(dx, gate, dy, w, w)  # there is no bias: any address will do
 
     return TensorKernel(op.kind, body, chained=form.chains, **staging.launch)
 

@@ -24,8 +24,8 @@ def padded(channels):
 
 
 def row_of(filter):
-    """Row, in its tile of 32, of the weights of a filter: a lane, which holds the sums of two columns in each eight
-    of them, then ends with eight neighbouring filters.
+    """Row of the weights of a filter; filters change places within tiles of 32 (0 to 7 lie in rows 0, 1, 8, 9, 16, 17,
+    24, 25): a lane, which holds the sums of two columns in each eight of them, then ends with eight neighbours.
     """
     lane, pair = filter % TILE // LANE_CHANNELS, filter % LANE_CHANNELS
     return filter // TILE * TILE + pair // 2 * 8 + lane * 2 + pair % 2

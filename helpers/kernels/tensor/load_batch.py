@@ -23,7 +23,8 @@ RESIDENT, MOST_BLOCKS = 1024, 16  # threads and blocks that every multiprocessor
 def load_batch(op, batch, shape, geometry, form, channels=None, threads=256):
     """Kernel that writes batch number state[STEP], normalised, as words, and its labels.
 
-    Lane j reads position p = STEP * batch + j, at most the last one: sample pi(p) where state[SHUFFLE] is 1, else p.
+    Image j of the batch is at position p = STEP * batch + j, at most the last one: sample pi(p) where state[SHUFFLE]
+    is 1, else p.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Softmax cross-entropy for tensor cores: as kernels/softmax.py, from padded logits to a gradient in format words.
 
 Knows logits, labels and the step counters; must not learn about layers. Also copies the counter STEP to CURRENT for
-the kernels after it (see state.py).
+the kernels after it (see state.py) and, where the loss is scaled, the scale of this step (see loss_scale.py).
 """
 
 import math
@@ -14,6 +14,7 @@ from helpers.kernels.state import CURRENT, STEP
 from helpers.kernels.tensor.base import TensorKernel
 from helpers.kernels.tensor.formats import follower
 from helpers.kernels.tensor.layout import padded
+from helpers.kernels.tensor.loss_scale import IN_USE, NEXT
 from helpers.unroll import registers, unroll, unrolled
 
 WARP, ALL_LANES = 32, 0xFFFFFFFF
@@ -26,6 +27,7 @@ def softmax_cross_entropy(op, batch, classes, form, threads=128):
 
     With m = max(x): loss = log(sum(exp(x - m))) - (x[label] - m); d_logits = (softmax(x) - onehot(label)) / batch.
     The prediction is the first of the largest logits. A NaN logit, or a label that is no class, gives a NaN loss.
+    Where the format's loss is scaled, d_logits, not the loss itself, is multiplied by the scale.
 
     Parameters
     ----------
@@ -41,16 +43,37 @@ def softmax_cross_entropy(op, batch, classes, form, threads=128):
     -------
     TensorKernel
     """
-    samples, width = threads // WARP, padded(classes)
-    weigh, spread = _make_weigh(classes, width, form), _make_spread(batch, classes, width, form)
-    follow = follower(form)
+    score, follow = _make_score(batch, classes, form, threads), follower(form)
+    per_sample = np.float32(1.0 / batch)
 
     def body(d_logits, sample_loss, correct, logits, labels, state):
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
-        lane, n = remainder(thread, WARP), block * samples + quotient(thread, WARP)
         follow()
         if block == 0 and thread == 0:
             state[CURRENT] = state[STEP]
+        score(d_logits, sample_loss, correct, logits, labels, block, thread, per_sample)
+
+    def scaled_body(d_logits, sample_loss, correct, logits, labels, state, loss_scale):
+        block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
+        follow()
+        scale = loss_scale[NEXT]  # a power of two, so that it rounds nothing
+        if (block == 0) & (thread == 0):
+            state[CURRENT], loss_scale[IN_USE] = state[STEP], scale
+        score(d_logits, sample_loss, correct, logits, labels, block, thread, per_sample * scale)
+
+    launch = {"grid": (-(-batch // (threads // WARP)), 1, 1), "block": (threads, 1, 1), "chained": form.chains}
+    chosen = scaled_body if form.scaled else body
+    return TensorKernel("softmax_cross_entropy", chosen, **launch, scaled=form.scaled)
+
+
+def _make_score(batch, classes, form, threads):
+    """Device function: a warp's sample; `weight` is what its gradient is multiplied by."""
+    samples, width = threads // WARP, padded(classes)
+    weigh, spread = _make_weigh(classes, width, form), _make_spread(classes, width, form)
+
+    @device_function
+    def score(d_logits, sample_loss, correct, logits, labels, block, thread, weight):
+        lane, n = remainder(thread, WARP), block * samples + quotient(thread, WARP)
         if n < batch:  # the lanes of a warp agree
             label = np.int64(labels[n])
             known = 0 <= label < classes
@@ -59,10 +82,9 @@ def softmax_cross_entropy(op, batch, classes, form, threads=128):
             if lane == 0:
                 sample_loss[n] = np.float32(math.log(total)) - (target - highest)
                 correct[n] = 1 if target == highest and ahead == ZERO else 0
-            spread(d_logits, logits, n, lane, label, highest, ONE / total)
+            spread(d_logits, logits, n, lane, label, highest, ONE / total, weight)
 
-    grid = (-(-batch // samples), 1, 1)
-    return TensorKernel("softmax_cross_entropy", body, grid, (threads, 1, 1), chained=form.chains)
+    return score
 
 
 @device_function
@@ -108,13 +130,13 @@ def _make_weigh(classes, width, form):
     return weigh
 
 
-def _make_spread(batch, classes, width, form):
-    """Device function: the gradient of sample n; `share` is what its exponentials are multiplied by."""
-    packed, words, encode, per_sample = form.packed, width // form.packed, form.encode, np.float32(1.0 / batch)
+def _make_spread(classes, width, form):
+    """Device function: the gradient of sample n; `share` is what its exponentials are multiplied by, `weight` all."""
+    packed, words, encode = form.packed, width // form.packed, form.encode
 
     @device_function
     @unrolled
-    def spread(d_logits, logits, n, lane, label, highest, share):
+    def spread(d_logits, logits, n, lane, label, highest, share, weight):
         for word in range(lane, words, WARP):
             d = registers(packed)
             for k in unroll(packed):
@@ -122,7 +144,7 @@ def _make_spread(batch, classes, width, form):
                 c = word * packed + k
                 if c < classes:
                     p = np.float32(math.exp(logits[n * width + c] - highest)) * share
-                    d[k] = (p - (ONE if c == label else ZERO)) * per_sample
+                    d[k] = (p - (ONE if c == label else ZERO)) * weight
             d_logits[n * words + word] = encode(d[0], d[packed - 1])
 
     return spread

@@ -15,7 +15,7 @@ from helpers.kernels.tensor.tables import key_of, lookup, unfit
 from helpers.kernels.tensor.weight_strips import WeightStrips, WeightTile
 
 POWERS = (1, 2, 4, 8)
-MOST_THREADS = 512
+MOST_THREADS, MOST_REGISTERS = 512, 255
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ CONVOLUTION = Costs(start=5400, round=580, copied=123, stored=17, multiply=5.3, 
 WEIGHTS = Costs(
     start=3500, round=310, copied=28, stored=16.5, multiply=6.2, load=0.9, team=91, strip=320, latency=3.7
 )  # fmt: skip
+RESERVED = 1024  # bytes of shared memory that each block has beside its own
 FEW_WARPS = 0.32  # of a warp's time that a scheduler waits where it has only that one
 
 
@@ -56,7 +57,8 @@ class Card:
     def residents(self, threads, registers, shared_bytes):
         """Blocks of so many threads, registers a thread and bytes of shared memory that fit a multiprocessor."""
         registers = -(-registers // 8) * 8
-        return min(self.registers // (registers * threads), self.threads // threads, self.shared_bytes // shared_bytes)
+        shared = (self.shared_bytes + RESERVED) // (shared_bytes + RESERVED)
+        return min(self.registers // (registers * threads), self.threads // threads, shared)
 
 
 def choose_tile(problem, form, card, window_rows=1):
@@ -79,6 +81,8 @@ def tile_candidates(problem, packed, card, window_rows=1):
         if tile.threads > MOST_THREADS or staging.shared_bytes > card.shared_bytes:
             continue
         registers, blocks = 16 * tile.rows + 8 * problem.kernel[1] + 40, prod(staging.grid)
+        if registers > MOST_REGISTERS:
+            continue
         residents = min(
             card.residents(tile.threads, registers, staging.shared_bytes), -(-blocks // card.multiprocessors)
         )

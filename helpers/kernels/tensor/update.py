@@ -4,7 +4,7 @@ Knows the parameter vector and where a layer's packed weights lie; must not lear
 in a fixed order. Where a layer allows it, a thread takes four neighbouring parameters, by 128-bit accesses.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from helpers.kernels.state import CURRENT
 from helpers.kernels.tensor.base import TensorKernel
 from helpers.kernels.tensor.intrinsics import round_tf32
 from helpers.kernels.tensor.layout import Packing
+from helpers.kernels.tensor.loss_scale import GROWTH, adjuster, overflow_finder
 from helpers.kernels.tensor.packing import QUAD, places_of, putters
 from helpers.kernels.tensor.partial_sums import ZERO, finder, lanes_adder, share_out, splits_summer
 from helpers.kernels.update import _make_record
@@ -59,12 +60,15 @@ class LayerUpdate:
         return 1 if self.packing.filters % QUAD or self.offset % QUAD or self.source % QUAD else QUAD
 
 
-def update(op, batch, layers, momentum, form, ahead=8, threads=128):
+def update(op, batch, layers, momentum, form, ahead=8, threads=128, flags=0, growth=GROWTH):
     """Kernel of g = sum of the splits, v = momentum * v + g, w = w - learning_rates[CURRENT] * v, and w packed.
 
     The float32 vector stays the master copy. Of `packed` only the cells of weights are written: the padding between
     them must be zero before the first step, as `pack_weights` leaves it. Loss, hits and counters as in
     kernels/update.py.
+
+    Where the format's loss is scaled, the gradients are those that `sum_weight_gradient` has left. With one of its
+    flags set, parameters, velocity and packed weights stay as they are; the next step's scale is set in any case.
 
     Parameters
     ----------
@@ -80,11 +84,15 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128):
         Splits that a thread reads before it adds them; it goes on to as many more where a layer has more.
     threads : int
         Of a block; a power of two.
+    flags : int
+        Of a scaled loss: the blocks of `sum_weight_gradient`.
+    growth : int
+        Good steps after which the loss scale is doubled.
 
     Returns
     -------
     TensorKernel
-        Of the arguments of "update" and `packed`, an array of `form.storage`.
+        Of the arguments of "update", `packed`, an array of `form.storage`, and those of a scaled loss.
 
     Raises
     ------
@@ -93,22 +101,51 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128):
         if packed weights overlap or are of another format.
     """
     _check(op, layers, form)
-    quads, singles = (tuple(layer for layer in layers if layer.together == n) for n in (QUAD, 1))
-    table, first = share_out(quads, 1, ahead, threads)
-    rest, blocks = share_out(singles, first, ahead, threads)
-    record, momentum = _make_record(batch, threads), np.float32(momentum)
-    put_weight, put_weights = putters(form)
-    step_quads = _make_quads(put_weights, momentum, ahead, threads)
-    step_singles = _make_singles(put_weight, momentum, ahead, threads)
-    places, places_of_rest = tuple(map(places_of, quads)), tuple(map(places_of, singles))
-    many, few = len(quads), len(singles)
+    if form.scaled:
+        layers = tuple(replace(layer, splits=1) for layer in layers)
+    advance, blocks = _make_advance(layers, momentum, form, ahead, threads)
+    record, any_overflow, adjust = _make_record(batch, threads), overflow_finder(flags, threads), adjuster(growth)
 
-    @unrolled
     def body(parameters, velocity, gradient, learning_rates, losses, hits, sample_loss, correct, state, packed):
         block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
         values, current = shared_floats(0), np.int64(state[CURRENT])
         if block == 0:
             record(values, thread, current, losses, hits, sample_loss, correct, state)
+        advance(parameters, velocity, gradient, learning_rates, current, packed, values, block, thread)
+
+    def scaled_body(
+        parameters, velocity, gradient, learning_rates, losses, hits, sample_loss, correct, state, packed, overflows,
+        loss_scale,
+    ):  # fmt: skip
+        block, thread = np.int64(cuda.blockIdx.x), np.int64(cuda.threadIdx.x)
+        values, current = shared_floats(0), np.int64(state[CURRENT])
+        skipped = any_overflow(overflows, thread)
+        if block == 0:
+            record(values, thread, current, losses, hits, sample_loss, correct, state)
+            if thread == 0:
+                adjust(loss_scale, skipped)
+        if not skipped:  # every block has read the same flags
+            advance(parameters, velocity, gradient, learning_rates, current, packed, values, block, thread)
+
+    launch = {"grid": (blocks, 1, 1), "block": (threads, 1, 1), "shared_bytes": 4 * QUAD * threads}
+    held = {"storage": form.storage, "blocks_per_multiprocessor": min(16, max(1, RESIDENT // threads))}
+    return TensorKernel("update", scaled_body if form.scaled else body, **launch, **held, scaled=form.scaled)
+
+
+def _make_advance(layers, momentum, form, ahead, threads):
+    """Device function advance(...): a block's part of its layer; and the number of blocks, the first of no layer."""
+    quads, singles = (tuple(layer for layer in layers if layer.together == n) for n in (QUAD, 1))
+    table, first = share_out(quads, 1, ahead, threads)
+    rest, blocks = share_out(singles, first, ahead, threads)
+    momentum, (put_weight, put_weights) = np.float32(momentum), putters(form)
+    step_quads = _make_quads(put_weights, momentum, ahead, threads)
+    step_singles = _make_singles(put_weight, momentum, ahead, threads)
+    places, places_of_rest = tuple(map(places_of, quads)), tuple(map(places_of, singles))
+    many, few = len(quads), len(singles)
+
+    @device_function
+    @unrolled
+    def advance(parameters, velocity, gradient, learning_rates, current, packed, values, block, thread):
         for n in unroll(many):  # each layer by its own constants, so that nothing is multiplied or divided
             if (block >= table[n][0]) & (block < table[n][1]):
                 rate = learning_rates[current]
@@ -120,9 +157,7 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128):
                     parameters, velocity, gradient, rate, packed, values, block, thread, rest[n], places_of_rest[n]
                 )
 
-    launch = {"grid": (blocks, 1, 1), "block": (threads, 1, 1), "shared_bytes": 4 * QUAD * threads}
-    residents = max(1, RESIDENT // threads)
-    return TensorKernel("update", body, **launch, storage=form.storage, blocks_per_multiprocessor=min(16, residents))
+    return advance, blocks
 
 
 def _check(op, layers, form):

@@ -60,3 +60,12 @@ def test_a_warp_multiplies_what_its_lanes_hold(name):
     result, wanted = multiply(name, *words, sums), before + left.astype(np.float64) @ right
     for where in np.ndindex(WARP, 4):
         assert result[where] == np.float32(wanted[sum_place(*where)])
+
+
+@pytest.mark.parametrize("bits", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FC00000], ids=hex)
+def test_no_rounding_makes_a_number_of_what_is_none(bits):
+    value = np.array([bits], np.uint32).view(np.float32)[0]
+    assert np.isnan(round_tf32.py_func(value))
+    for pack, precision in ((pack_bf16, "mma_bf16"), (pack_fp16, "mma_fp16")):
+        values = SHAPES[precision].decode(np.array([pack.py_func(value, value)], np.float32))
+        assert np.isnan(values).all()

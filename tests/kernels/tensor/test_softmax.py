@@ -10,24 +10,34 @@ from helpers.device import SIMULATOR
 from helpers.kernels import state as words
 from helpers.kernels.tensor.formats import format_of
 from helpers.kernels.tensor.layout import padded
+from helpers.kernels.tensor.loss_scale import GOOD, IN_USE, NEXT
 from helpers.kernels.tensor.softmax import softmax_cross_entropy
 from helpers.lowering import Op
 from helpers.trace import trace
 from tests.kernels.tensor.words import EVERY_FORMAT, ROUNDING, decode, empty_words
 
 OP = Op("softmax_cross_entropy", "loss", (), ())
+SCALE = 256.0  # of the gradient, in the formats that have one
 
 
 def run(logits, labels, precision="3xtf32", card=(9, 0), execute=launch):
-    """(d_logits decoded, padding included, sample_loss, correct, state) after the kernel; NaN behind the classes."""
+    """(d_logits decoded, without the scale, padding included, sample_loss, correct, state) after the kernel.
+
+    NaN behind the classes.
+    """
     batch, classes = logits.shape
     given = np.full((batch, padded(classes)), np.nan, np.float32)
     given[:, :classes] = logits
     d, state = empty_words(precision, card, *given.shape), np.arange(words.WORDS, dtype=np.int32) + 40
     outputs = d, np.full(batch, np.nan, np.float32), np.full(batch, -1, np.int32)
-    kernel = softmax_cross_entropy(OP, batch, classes, format_of(precision, card))
-    execute(kernel, *outputs, given, np.asarray(labels, np.int32), state)
-    return decode(d, precision), *outputs[1:], state
+    form = format_of(precision, card)
+    cells = np.zeros(3, np.float32)
+    cells[[NEXT, GOOD, IN_USE]] = SCALE, 7, np.nan
+    kernel = softmax_cross_entropy(OP, batch, classes, form)
+    execute(kernel, *outputs, given, np.asarray(labels, np.int32), state, *((cells,) if form.scaled else ()))
+    if form.scaled:
+        assert cells[[NEXT, GOOD, IN_USE]].tolist() == [SCALE, 7, SCALE]
+    return decode(d, precision) / (SCALE if form.scaled else 1), *outputs[1:], state
 
 
 def oracle(logits, labels):
@@ -78,6 +88,20 @@ def test_nan_reaches_the_loss(position):
 def test_a_label_that_is_no_class_makes_the_loss_nan(label):
     _, loss, correct, _ = run(np.eye(2, 3), [0, label])
     assert np.isfinite(loss[0]) and np.isnan(loss[1]) and correct.tolist() == [1, 0]
+
+
+def test_the_scale_lifts_gradients_that_vanish_in_fp16_without_it():
+    """A sample that is nearly certain."""
+    logits, labels, smallest = np.array([[18.0, 0.0]]), [0], 2.0**-24
+    wanted = oracle(logits, labels)[2][0, 1]
+    assert np.float16(wanted) == 0 and wanted * SCALE > smallest
+    assert run(logits, labels, "fp16", (7, 5))[0][0, 1] == pytest.approx(wanted, abs=0.6 * smallest / SCALE)
+
+
+@pytest.mark.parametrize("precision", ["3xtf32", "tf32", "bf16"])
+def test_formats_with_the_exponents_of_float32_have_no_scale(precision):
+    kernel = softmax_cross_entropy(OP, 1, 2, format_of(precision, (9, 0)))
+    assert "loss_scale" not in dict(kernel.arguments)
 
 
 @pytest.mark.skipif(not SIMULATOR, reason="the tracer runs on the CPU")

@@ -66,8 +66,10 @@ def run(shapes, form, batch=3, execute=launch, splits=(3, 1, 20), source=3, **ti
     before["state"] = np.zeros(words.WORDS, np.int32)
     before["state"][[words.STEP, words.CURRENT]] = 77, 2
     before["packed"] = np.full(count, 12345, form.storage)
+    if form.scaled:
+        before |= {"overflows": np.zeros(4, np.int32), "loss_scale": np.array([np.nan, 5, 64], np.float32)}
     after = {name: value.copy() for name, value in before.items()}
-    execute(update(op_of(size), batch, layers, 0.9, form, **tiling), *after.values())
+    execute(update(op_of(size), batch, layers, 0.9, form, flags=4, **tiling), *after.values())
     return after, before, layers
 
 
@@ -99,8 +101,8 @@ def assert_packed(after, before, layers, name):
 def test_update(shapes, tiling, precision, card):
     after, before, layers = run(shapes, format_of(precision, card), **tiling)
     gradient = np.concatenate([
-        before["gradient"][l.source : l.source + l.size * l.splits].reshape(l.splits, l.size).sum(0, dtype=np.float64)
-        for l in layers
+        before["gradient"][l.source :][: l.size * splits].reshape(splits, l.size).sum(0, dtype=np.float64)
+        for l, splits in ((l, 1 if "loss_scale" in before else l.splits) for l in layers)  # scaled: summed before
     ])  # fmt: skip
     parameters, velocity = before["parameters"].astype(np.float64), before["velocity"].astype(np.float64)
     reference.sgd_update(parameters, velocity, gradient, 0.3, 0.9)
@@ -198,5 +200,5 @@ def test_no_spill(precision, card):
     widths = [(32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]
     shapes = [(1, 27, 32, (1, 1, 1)), *((9, c, k, (1, 3, 3)) for c, k in widths), (16, 128, 10, (1, 1, 1))]
     layers, size, _, _ = layers_of(shapes, form.packed, splits=(132, 16, 1), source=0)
-    used = resources(update(op_of(size), 128, layers, 0.9, form), card)
+    used = resources(update(op_of(size), 128, layers, 0.9, form, flags=1000), card)
     assert used.stack_bytes == used.spill_bytes == 0

@@ -95,7 +95,7 @@ def test_engine_layerwise_without_a_gpu():
 
 def test_unknown_engine():
     with pytest.raises(
-        ValueError, match="engine is 'cuda'; expected 'auto', 'fused', 'layerwise', 'vectorized', 'loops'"
+        ValueError, match="engine is 'cuda'; expected 'auto', 'fused', 'layerwise', 'tensor', 'vectorized', 'loops'"
     ):
         trainer("cuda")
 

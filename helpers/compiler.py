@@ -108,10 +108,6 @@ class Launchable:
         if kernel.shared_bytes > 48 * 1024:
             attribute = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             call(self._driver.cuFuncSetAttribute, self._function, attribute, kernel.shared_bytes)
-            # all of a multiprocessor's memory as shared memory: kernels that want it divided differently do not run
-            # side by side on one multiprocessor
-            attribute = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
-            call(self._driver.cuFuncSetAttribute, self._function, attribute, 100)
 
     @property
     def registers(self):

@@ -24,16 +24,6 @@ class Stream:
         call(self._driver.cuStreamWaitEvent, self.handle, event.handle, 0)
 
 
-class UrgentStream(Stream):
-    """A queue whose work goes before that of other streams where both are ready; graphs keep it so."""
-
-    def __init__(self):
-        self._driver = driver_api()
-        _, greatest = call(self._driver.cuCtxGetStreamPriorityRange)
-        flags = self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING
-        self.handle = call(self._driver.cuStreamCreateWithPriority, flags, greatest)
-
-
 class Event:
     """A mark in a stream; two of them time what lies between."""
 

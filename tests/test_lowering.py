@@ -1,6 +1,7 @@
 """Lowering is a topological order of a training step, and fusion keeps what it computes."""
 
 import pytest
+from program_checks import check_order
 
 from helpers.architectures import lenet5, tiny, vgg_small
 from helpers.layers import ELU, AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Tanh
@@ -23,14 +24,7 @@ def fused(program):
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)
 @pytest.mark.parametrize("transform", [lambda p: p, fuse_relu, fused], ids=["lowered", "relu", "pool"])
 def test_every_tensor_is_written_once_before_it_is_read(network, transform):
-    program = transform(lower(network))
-    written = set()
-    for op in program.ops:
-        read = {*op.inputs, *([op.mask] if op.mask else [])}
-        assert read <= written, f"{op.kind} of {op.layer} reads {read - written} too early"
-        assert not written & set(op.outputs)
-        written |= set(op.outputs)
-    assert written == set(program.tensors)
+    check_order(transform(lower(network)))
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)

@@ -1,6 +1,7 @@
 """The program of tensor cores: poolings undone at once, gates beside activations, shapes in tiles, refusals."""
 
 import pytest
+from program_checks import check_order
 
 from helpers.architectures import lenet5, tiny, vgg_small
 from helpers.layers import (
@@ -42,13 +43,7 @@ def op_of(program, kind, layer):
 
 @EVERY_PROGRAM
 def test_every_tensor_is_written_once_before_it_is_read(program):
-    written = set()
-    for op in program.ops:
-        read = {*op.inputs, *([op.mask] if op.mask else [])}
-        assert read <= written, f"{op.kind} of {op.layer} reads {read - written} too early"
-        assert not written & set(op.outputs)
-        written |= set(op.outputs)
-    assert written == set(program.tensors)
+    check_order(program)
 
 
 @EVERY_PROGRAM

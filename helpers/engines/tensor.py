@@ -12,6 +12,7 @@ import numpy as np
 from helpers import device, graphs
 from helpers.compiler import load
 from helpers.device import SIMULATOR
+from helpers.engines import TENSOR_PRECISIONS
 from helpers.engines.base import Engine
 from helpers.engines.layerwise import LayerwiseEngine
 from helpers.engines.tensor_step import TensorStep
@@ -46,7 +47,7 @@ class TensorEngine(LayerwiseEngine):
     """
 
     name = "tensor"
-    precisions = ("bf16", "fp16", "tf32", "3xtf32")
+    precisions = TENSOR_PRECISIONS
 
     def __init__(self, network, optimizer, batch_size=128, precision="bf16", seed=0, mode="graph", kernels=None):
         Engine.__init__(self, network, optimizer, batch_size, precision, seed)
@@ -60,7 +61,7 @@ class TensorEngine(LayerwiseEngine):
         self.mode = "resident" if SIMULATOR else mode
         self.step = TensorStep(program, optimizer, self.batch_size, form, card_here(), load)
         self.compile_seconds = time.perf_counter() - started
-        self._stream = None if SIMULATOR else graphs.UrgentStream()
+        self._stream = None if SIMULATOR else graphs.Stream()
         self._side = None if SIMULATOR else graphs.Stream()
         self._splits, self._graphs = {}, {}
         self._load_state(self.initial_state())

@@ -16,8 +16,8 @@ from helpers.kernels.tensor.windows import (
     equal_mask,
     half_of,
     larger,
-    larger_of_lanes,
     masked,
+    of_other_lane,
     positive_mask,
 )
 from helpers.unroll import registers, unroll, unrolled
@@ -107,7 +107,7 @@ def bias_and_pool(staging, form, filters, relu, window=(1, 1), floats=False):
                 for i in unroll(1, high):
                     best = larger(best, half_of(acc[r * high + i], half))
                 for e in unroll(exchanges):
-                    best = larger_of_lanes(best, 4 << e)
+                    best = larger(best, of_other_lane(best, 4 << e))
                 code = np.int32(0xFF)
                 if pooled:
                     code = np.int32(0)

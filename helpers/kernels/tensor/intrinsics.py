@@ -103,7 +103,12 @@ if SIMULATOR:
 else:
     from llvmlite import ir
 
-    from helpers.kernels.intrinsics import cgutils, intrinsic, types  # of numba-cuda, or of an older one's numba
+    from helpers.kernels.intrinsics import (  # of numba-cuda, or of an older one's numba
+        _address,
+        cgutils,
+        intrinsic,
+        types,
+    )
 
     INT, LONG, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -167,13 +172,6 @@ else:
     def high_fp16(typingctx, word):
         return _value(typingctx, "{ .reg .b16 l, h; mov.b32 {l, h}, $1; cvt.f32.f16 $0, h; }")(word)
 
-    def _place(context, builder, array_type, array, index, index_type):
-        """LLVM pointer to element `index` of an array or pointer."""
-        index = context.cast(builder, index, index_type, types.intp)
-        if isinstance(array_type, types.Array):
-            array = context.make_array(array_type)(context, builder, array).data
-        return builder.gep(array, [index])
-
     def _shared_address(builder, pointer):
         """32-bit address, in shared memory, of a pointer: arithmetic on it then needs 32 bits only."""
         return builder.ptrtoint(builder.addrspacecast(pointer, ir.PointerType(ir.FloatType(), 3)), INT)
@@ -181,7 +179,7 @@ else:
     @intrinsic
     def put_half(typingctx, array, index, word):
         def codegen(context, builder, sig, args):
-            place = _place(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+            place = _address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
             bits = builder.bitcast(context.cast(builder, args[2], sig.args[2], types.float32), INT)
             builder.store(builder.trunc(bits, ir.IntType(16)), place)
             return context.get_dummy_value()
@@ -191,8 +189,8 @@ else:
     @intrinsic
     def copy_words(typingctx, target, index, source, begin, inside):
         def codegen(context, builder, sig, args):
-            into = _shared_address(builder, _place(context, builder, sig.args[0], args[0], args[1], sig.args[1]))
-            out = _place(context, builder, sig.args[2], args[2], args[3], sig.args[3])
+            into = _shared_address(builder, _address(context, builder, sig.args[0], args[0], args[1], sig.args[1]))
+            out = _address(context, builder, sig.args[2], args[2], args[3], sig.args[3])
             taken = context.cast(builder, args[4], sig.args[4], types.boolean)
             size = builder.select(taken, ir.Constant(INT, 16), ir.Constant(INT, 0))
             text = "cp.async.cg.shared.global [$0], [$1], 16, $2;"
@@ -216,7 +214,7 @@ else:
         signature = types.UniTuple(types.float32, 4)(words, index)
 
         def codegen(context, builder, sig, args):
-            address = _shared_address(builder, _place(context, builder, sig.args[0], args[0], args[1], sig.args[1]))
+            address = _shared_address(builder, _address(context, builder, sig.args[0], args[0], args[1], sig.args[1]))
             text = f"ldmatrix.sync.aligned.m8n8.x4{instruction}.shared.b16 {{$0, $1, $2, $3}}, [$4];"
             result = ir.LiteralStructType([INT] * 4)
             loaded = _assembly(builder, result, [address], text, "=r,=r,=r,=r,r,~{memory}", volatile=True)

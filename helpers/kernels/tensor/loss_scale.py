@@ -16,7 +16,7 @@ from helpers.kernels.intrinsics import shared_floats, store4
 from helpers.kernels.reduction import tree_sum
 from helpers.kernels.tensor.base import TensorKernel
 from helpers.kernels.tensor.packing import QUAD
-from helpers.kernels.tensor.partial_sums import finder, lanes_adder, share_out, splits_summer
+from helpers.kernels.tensor.partial_sums import finder, lanes_adder, share_out_all, splits_summer
 from helpers.unroll import unroll, unrolled
 
 NEXT = 0  # scale of the next step
@@ -49,9 +49,7 @@ def sum_weight_gradient(layers, ahead=8, threads=128):
     -------
     TensorKernel
     """
-    quads, singles = (tuple(layer for layer in layers if layer.together == n) for n in (QUAD, 1))
-    table, first = share_out(quads, 0, ahead, threads)
-    rest, blocks = share_out(singles, first, ahead, threads)
+    quads, table, singles, rest, blocks = share_out_all(layers, 0, ahead, threads)
     join_quads, join_singles = _make_quads(ahead, threads), _make_singles(ahead, threads)
     many, few = len(quads), len(singles)
 

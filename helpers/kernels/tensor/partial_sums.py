@@ -45,6 +45,17 @@ def share_out(layers, begin, ahead, threads):
     return tuple(table), begin
 
 
+def share_out_all(layers, begin, ahead, threads):
+    """(quads, rows of these, singles, rows of these, blocks): layers that take four parameters a thread, then others.
+
+    Parameters and rows as in `share_out`.
+    """
+    quads, singles = (tuple(layer for layer in layers if layer.together == n) for n in (QUAD, 1))
+    table, first = share_out(quads, begin, ahead, threads)
+    rest, blocks = share_out(singles, first, ahead, threads)
+    return quads, table, singles, rest, blocks
+
+
 def finder(threads, together):
     """Device function find(block, thread, row) -> the thread's first parameter in the layer, its lane and log2 of the
     lanes, which share the splits.

@@ -50,11 +50,6 @@ class Tile:
     def warp_rows(self):
         return self.rows // self.row_warps
 
-    @property
-    def accumulators(self):
-        """Sums of a thread."""
-        return self.warp_rows * WARP_COLUMNS // WARP
-
 
 @dataclass(frozen=True)
 class ProductKernel(Kernel):

@@ -17,7 +17,7 @@ from helpers.kernels.tensor.intrinsics import round_tf32
 from helpers.kernels.tensor.layout import Packing
 from helpers.kernels.tensor.loss_scale import GROWTH, adjuster, overflow_finder
 from helpers.kernels.tensor.packing import QUAD, places_of, putters
-from helpers.kernels.tensor.partial_sums import ZERO, finder, lanes_adder, share_out, splits_summer
+from helpers.kernels.tensor.partial_sums import ZERO, finder, lanes_adder, share_out_all, splits_summer
 from helpers.kernels.update import _make_record
 from helpers.rounding import round_to
 from helpers.unroll import registers, unroll, unrolled
@@ -134,9 +134,7 @@ def update(op, batch, layers, momentum, form, ahead=8, threads=128, flags=0, gro
 
 def _make_advance(layers, momentum, form, ahead, threads):
     """Device function advance(...): a block's part of its layer; and the number of blocks, the first of no layer."""
-    quads, singles = (tuple(layer for layer in layers if layer.together == n) for n in (QUAD, 1))
-    table, first = share_out(quads, 1, ahead, threads)
-    rest, blocks = share_out(singles, first, ahead, threads)
+    quads, table, singles, rest, blocks = share_out_all(layers, 1, ahead, threads)
     momentum, (put_weight, put_weights) = np.float32(momentum), putters(form)
     step_quads = _make_quads(put_weights, momentum, ahead, threads)
     step_singles = _make_singles(put_weight, momentum, ahead, threads)

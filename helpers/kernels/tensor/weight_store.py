@@ -65,7 +65,7 @@ def _writer(strips):
     p, threads, shares, taps = strips.problem, strips.threads, strips.tile.shares, strips.problem.kernel[2]
     _, channels, filters = p.shape
     pieces, quads = taps * TILE * TILE // QUAD, TILE // QUAD
-    together = filters % QUAD == 0 and p.size % QUAD == 0
+    together = filters % QUAD == 0  # then splits, weights and biases, begin at 16 bytes, too
 
     @device_function
     @unrolled

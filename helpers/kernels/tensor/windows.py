@@ -37,13 +37,12 @@ def larger(values, others):
 
 @device_function
 @unrolled
-def larger_of_lanes(values, lanes):
-    """The larger of this lane's values and those of the lane whose number differs by the bits `lanes`."""
-    best = registers(LANE_CHANNELS)
+def of_other_lane(values, lanes):
+    """The values of the lane whose number differs from this one's by the bits `lanes`."""
+    others = registers(LANE_CHANNELS)
     for c in unroll(LANE_CHANNELS):
-        other = cuda.shfl_xor_sync(EVERY_LANE, values[c], lanes)
-        best[c] = other if other > values[c] else values[c]
-    return best
+        others[c] = cuda.shfl_xor_sync(EVERY_LANE, values[c], lanes)
+    return others
 
 
 @device_function
